@@ -1,0 +1,122 @@
+"""Our checkpoint: one safetensors file with weights, config and provenance. Nothing in it can run code."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+import noisemodel
+from noisemodel.errors import InputError
+from noisemodel.generator import NoiseGenerator
+from noisemodel.physical import PhysicalNoise
+from noisemodel.sensor import Levels
+
+FILE_NAME = "model.safetensors"
+FORMAT = "noisemodel-1"
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, sync it, and rename it into place; clean up on failure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save(model: NoiseGenerator | PhysicalNoise, path: str | Path, **provenance: Any) -> Path:
+    """Write weights, config and ``provenance`` (JSON-able) to ``path``, or to ``path``/model.safetensors.
+
+    Returns: the file written. Written to a temporary file, synced and renamed: never half a file.
+    """
+    if isinstance(model, PhysicalNoise):
+        model = NoiseGenerator(model)
+    path = checkpoint_file(path)
+    metadata = {
+        "format": FORMAT,
+        "config": json.dumps(model.config()),
+        "provenance": json.dumps({"noisemodel": noisemodel.__version__, "torch": torch.__version__, **provenance}),
+    }
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+    return path
+
+
+def load(path: str | Path) -> NoiseGenerator:
+    """Read a model that `save` wrote: the file, or the run folder that holds model.safetensors. On the CPU.
+
+    Raises: InputError if the file is missing, damaged, or of another format.
+    """
+    file = checkpoint_file(path)
+    metadata, tensors = _read(file)
+    try:
+        model = build(json.loads(metadata["config"]), tensors)
+        model.load_state_dict(tensors)
+    except (KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{file}: weights and config do not fit together ({reason}); save the model again") from error
+    return model.eval()
+
+
+def read_provenance(path: str | Path) -> dict[str, Any]:
+    """Who made a checkpoint, from what, with which options and results, as given to `save`."""
+    return dict(json.loads(_read(checkpoint_file(path))[0]["provenance"]))
+
+
+def checkpoint_file(path: str | Path) -> Path:
+    """The safetensors file that ``path`` (a file or a run folder) means."""
+    path = Path(path)
+    return path if path.suffix == ".safetensors" else path / FILE_NAME
+
+
+def _read(file: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a file of our format."""
+    if not file.is_file():
+        raise InputError(f"{file}: no such checkpoint; give a run folder or a .safetensors file")
+    try:
+        with safe_open(file, "pt") as handle:
+            metadata = handle.metadata() or {}
+            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{file}: damaged or not a safetensors file ({error}); use a backup or train again") from error
+    if metadata.get("format") != FORMAT:
+        raise InputError(f"{file}: not a noise model of this program (format {metadata.get('format')!r}, not {FORMAT!r})")
+    return metadata, tensors
+
+
+def build(config: dict[str, Any], tensors: dict[str, Tensor]) -> NoiseGenerator:
+    """A generator of ``config``; maps take their shape from ``tensors``, whose values the caller loads."""
+    physical = dict(config["physical"])
+    levels = physical["levels"]
+    start: dict[str, Any] = {
+        f"{word}_{argument}": value for word, options in physical["options"].items() for argument, value in options.items()
+    }
+    maps = {"fixed1_pattern": "fixed1.pattern", "learnedfixed_pattern": "learnedfixed.pattern", "prnu_map": "prnu.unit_map"}
+    for argument, name in maps.items():
+        if f"physical.components.{name}" in tensors:
+            start[argument] = tensors[f"physical.components.{name}"]
+    model = PhysicalNoise.from_noiselist(
+        physical["noiselist"],
+        layout=physical["layout"],
+        levels=levels and Levels(levels["black_dn"], levels["white_dn"], levels["clip"]),
+        sensor_size=physical["sensor_size"] and tuple(physical["sensor_size"]),
+        **start,
+    )
+    model.hold_exactly(physical["fixed"])
+    return NoiseGenerator(
+        model,
+        config["network"],
+        channels=config["channels"],
+        unet_opts=config["unet_opts"],
+        unet_width=config["unet_width"],
+    )

@@ -1,0 +1,322 @@
+"""PhysicalNoise: a sum of independent components."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from noisemodel.components import COMPONENTS, NoiseComponent, Parameter, Params, as_burst, parse_noiselist, safe_sqrt
+from noisemodel.errors import InputError
+from noisemodel.quantities import parse_assignment, scale_of
+from noisemodel.sensor import Crop, Levels, Origin
+from noisemodel.sensor.mosaic import check_layout
+
+# Start value -> (noiselist word, constructor argument).
+START = {
+    "shot_gain": ("shot", "gain"),
+    "read_std": ("read", "std"),
+    "readtl_scale": ("readtl", "scale"),
+    "readtl_lambda": ("readtl", "lambda_"),
+    "uniform_width": ("uniform", "width"),
+    "row1_std": ("row1", "std"),
+    "rowt_std": ("rowt", "std"),
+    "col1_std": ("col1", "std"),
+    "colt_std": ("colt", "std"),
+    "fixed1_pattern": ("fixed1", "pattern"),
+    "learnedfixed_pattern": ("learnedfixed", "pattern"),
+    "learnedfixed_channels": ("learnedfixed", "channels"),
+    "prnu_std": ("prnu", "std"),
+    "prnu_map": ("prnu", "map_"),
+    "prnu_seed": ("prnu", "seed"),
+    "periodic_std": ("periodic", "std"),
+    "periodic_freq": ("periodic", "freq"),
+    "periodic_axis": ("periodic", "axis"),
+}
+# Facts about the camera that a component's constructor takes.
+CONTEXT = {"uniform": ("levels",), "learnedfixed": ("sensor_size",), "prnu": ("sensor_size",)}
+PIECE = 2**18  # values per draw on CPU: a frame-sized piece stays in cache while the terms are added
+Piece = tuple[slice, slice]  # samples and frames of a burst
+
+
+class Measurement(NamedTuple):
+    """What a noisy look at a clean image gives: ``noisy = clean + noise``, unclipped."""
+
+    noisy: Tensor
+    noise: Tensor
+    latent: Tensor | None = None
+    scale: Tensor | None = None
+
+
+class PhysicalNoise(nn.Module):
+    """noise = sum of independent components; the camera records clip(round(clean + noise)).
+
+    Args:
+        components: one of each word, in the noiselist's order.
+        layout: "mosaic" (4 packed planes) or "planes" (mono, RGB).
+        levels: black, white and clip range, where known.
+        sensor_size: (rows, columns) in sensor pixels, where known.
+    """
+
+    def __init__(
+        self,
+        components: list[NoiseComponent],
+        *,
+        layout: str = "mosaic",
+        levels: Levels | None = None,
+        sensor_size: tuple[int, int] | None = None,
+    ) -> None:
+        """Join ``components``; `from_noiselist` is the usual way."""
+        super().__init__()
+        self.layout, self.levels, self.sensor_size = check_layout(layout), levels, sensor_size
+        self.components = nn.ModuleDict({component.name: component for component in components})
+
+    @classmethod
+    def from_noiselist(
+        cls,
+        noiselist: str,
+        *,
+        layout: str = "mosaic",
+        levels: Levels | None = None,
+        sensor_size: tuple[int, int] | None = None,
+        **start: Any,
+    ) -> "PhysicalNoise":
+        """Build the model of a noiselist, e.g. ``shot_read_row1``.
+
+        Args:
+            noiselist: words joined with "_".
+            layout: "mosaic" or "planes"; whether 4 planes are a mosaic is said, never guessed.
+            levels: with them, ``uniform`` is the ADC step and fixed, and `simulate` rounds and clips.
+            sensor_size: (rows, columns) [sensor pixels], for ``learnedfixed`` and ``prnu``.
+            start: start values [fractions of white], e.g. shot_gain, read_std, periodic_std=(s0, s1, s2); see `START`.
+        Raises: InputError for a wrong word, an unknown start value, or one whose word is not in the list.
+        """
+        words = parse_noiselist(noiselist)
+        if "learnedfixed" in words and "fixed1_pattern" in start:
+            start["learnedfixed_pattern"] = start.pop("fixed1_pattern")
+        context = {"levels": levels, "sensor_size": sensor_size}
+        arguments: dict[str, dict[str, Any]] = {word: {k: context[k] for k in CONTEXT.get(word, ())} for word in words}
+        for key, value in start.items():
+            if key not in START:
+                raise InputError(f"unknown start value {key!r}; known: {', '.join(START)}")
+            word, argument = START[key]
+            if word not in words:
+                raise InputError(f"start value {key!r} is for {word!r}, which is not in noiselist {noiselist!r}")
+            arguments[word][argument] = value
+        components = [COMPONENTS[word](layout, **arguments[word]) for word in words]
+        return cls(components, layout=layout, levels=levels, sensor_size=sensor_size)
+
+    @property
+    def noiselist(self) -> str:
+        """The words, joined with "_"."""
+        return "_".join(self.components)
+
+    def each(self) -> Iterator[NoiseComponent]:
+        """The components, in the noiselist's order."""
+        return iter(cast("list[NoiseComponent]", list(self.components.values())))
+
+    def component(self, word: str) -> NoiseComponent:
+        """One component by its word; raises InputError if the model has none such."""
+        if word not in self.components:
+            raise InputError(f"the model has no {word!r}; it has: {', '.join(self.components)}")
+        return cast(NoiseComponent, self.components[word])
+
+    def parameters_table(self) -> list[Parameter]:
+        """Every physical parameter, in the noiselist's order."""
+        return [parameter for component in self.each() for parameter in component.parameters_table()]
+
+    def fix(self, assignment: str) -> None:
+        """Set and hold a parameter: ``NAME=VALUE`` in DN, electrons or its own unit, e.g. ``shot.gain=0.42DN``."""
+        name, value, unit = parse_assignment(assignment)
+        known = {parameter.name: parameter for parameter in self.parameters_table()}
+        if name not in known:
+            raise InputError(f"cannot fix {name!r}; this model has: {', '.join(known)}")
+        gain = known["shot.gain"].value if "shot.gain" in known else None
+        word, key = name.split(".")
+        component = self.component(word)
+        component.store(key, value * scale_of(name, known[name].unit, unit, self.levels, gain))
+        component.fix(key)
+
+    def hold_exactly(self, names: list[str]) -> None:
+        """Hold the parameters of ``names`` and free all others that may be free."""
+        for component in self.each():
+            component.fixed = {key for key in component.units if f"{component.name}.{key}" in names}
+            for parameter in component.parameters_table():
+                key = parameter.name.split(".")[1]
+                if (leaf := component.leaf(key)) is not None:
+                    leaf.requires_grad_(key not in component.fixed)
+
+    def parts(
+        self, clean: Tensor, *, generator: torch.Generator, origin: Origin = (0, 0), params: Params = None
+    ) -> dict[str, Tensor]:
+        """One draw of every component, word -> noise of the shape of ``clean``; the sum has the law of `measure`."""
+        self._check_params(params, clean)
+        return {
+            component.name: component.sample(clean, generator=generator, origin=origin, params=params)
+            for component in self.each()
+        }
+
+    def measure(
+        self, clean: Tensor, *, generator: torch.Generator, origin: Origin = (0, 0), params: Params = None
+    ) -> Measurement:
+        """noisy = clean + noise, differentiable, unclipped.
+
+        Independent white Gaussian terms share one draw, since variances add. The same stream gives the same bits with
+        and without gradients.
+
+        Args:
+            clean: (N, C, H, W) or (N, T, C, H, W) [fraction of white].
+            generator: the stream to draw from, on the device of ``clean``.
+            origin: sensor pixel (row, column) of the crop's corner; (N, 2) for one per sample.
+            params: parameter name -> (N,) values that vary by image.
+        """
+        self._check_params(params, clean)
+        burst, crop = as_burst(clean, self.layout, origin)
+        lines = self._sum_by_shape(
+            [c._sample(burst, crop, params, generator) for c in self.each() if not _is_white(c)], burst
+        )
+        pieces = _pieces(burst, generator)
+        if torch.is_grad_enabled():
+            drawn = [self._white_noise(burst[at], crop, at, params, draws) for at, draws in pieces]
+            noise = torch.cat([piece.reshape(-1, *burst.shape[2:]) for piece in drawn]).reshape(burst.shape)
+            noise = sum(lines, noise)
+            return Measurement((burst + noise).reshape(clean.shape), noise.reshape(clean.shape))
+        noise, noisy = (torch.empty(burst.shape, dtype=burst.dtype, device=burst.device) for _ in range(2))
+
+        @torch.no_grad()
+        def fill(at: Piece, draws: torch.Generator) -> None:
+            piece = self._white_noise(burst[at], crop, at, params, draws, out=noise[at])
+            for line in lines:
+                piece.add_(line.expand(burst.shape)[at])
+            torch.add(burst[at], piece, out=noisy[at])
+
+        _each_in_threads(fill, pieces)
+        return Measurement(noisy.view(clean.shape), noise.view(clean.shape))
+
+    def _white_noise(
+        self,
+        burst: Tensor,
+        crop: Crop,
+        at: Piece,
+        params: Params,
+        generator: torch.Generator,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """Noise independent from pixel to pixel of one piece of a burst: one normal draw, plus what is not Gaussian."""
+        here = None if params is None else {name: value[at[0]] for name, value in params.items()}
+        gaussian = [c._variance(burst, crop, here) for c in self.each() if c.white_gaussian]
+        piece = torch.empty(burst.shape, dtype=burst.dtype, device=burst.device) if out is None else out
+        if gaussian:
+            std = safe_sqrt(sum(gaussian[1:], gaussian[0]))
+            piece.normal_(generator=generator)
+            piece = piece * std if out is None else piece.mul_(std)
+        else:
+            piece.zero_()
+        for component in self.each():
+            if _is_white(component) and not component.white_gaussian:
+                piece = piece.add_(component._sample(burst, crop, here, generator))
+        return piece
+
+    @staticmethod
+    def _sum_by_shape(terms: list[Tensor], burst: Tensor) -> list[Tensor]:
+        """Add up terms that vary along the same axes, so that row terms stay one value a row."""
+        groups: dict[tuple[bool, bool], Tensor] = {}
+        for term in terms:
+            term = term.expand(*(1,) * (5 - term.ndim), *term.shape)
+            kind = (term.shape[-2] == 1 < burst.shape[-2], term.shape[-1] == 1 < burst.shape[-1])
+            groups[kind] = groups[kind] + term if kind in groups else term
+        return list(groups.values())
+
+    def exact_noise(
+        self, clean: Tensor, *, generator: torch.Generator, origin: Origin = (0, 0), params: Params = None
+    ) -> Tensor:
+        """One draw of the exact laws, no gradient; ``uniform`` is left out where `simulate` will really round."""
+        self._check_params(params, clean)
+        noise = torch.zeros_like(clean)
+        for component in self.each():
+            if component.name != "uniform" or self.levels is None:
+                noise += component.simulate(clean, generator=generator, origin=origin, params=params)
+        return noise
+
+    @torch.no_grad()
+    def simulate(
+        self, clean: Tensor, *, generator: torch.Generator, origin: Origin = (0, 0), params: Params = None
+    ) -> Tensor:
+        """What a camera records: exact laws, then rounded on the DN grid and clipped (without levels: neither)."""
+        noisy = clean + self.exact_noise(clean, generator=generator, origin=origin, params=params)
+        return noisy if self.levels is None else self.levels.record(noisy)
+
+    def mean(self, clean: Tensor, *, origin: Origin = (0, 0)) -> Tensor:
+        """Mean of the noise over repeated draws, shape of ``clean``: what the fixed pattern and the gain map add."""
+        return sum((c.mean(clean, origin=origin) for c in self.each()), torch.zeros_like(clean))
+
+    def variance(self, clean: Tensor, *, origin: Origin = (0, 0), params: Params = None) -> Tensor:
+        """Variance of the noise over repeated draws, shape of ``clean``: the sum of the components' variances."""
+        self._check_params(params, clean)
+        parts = (c.variance(clean, origin=origin, params=params) for c in self.each())
+        return sum(parts, torch.zeros_like(clean))
+
+    def _check_params(self, params: Params, clean: Tensor) -> None:
+        """Refuse names that no component has, and values that are not one per image."""
+        known = [f"{c.name}.{key}" for c in self.each() for key in c.units]
+        for name, value in (params or {}).items():
+            if name not in known:
+                raise InputError(f"unknown parameter {name!r} in params; this model has: {', '.join(known)}")
+            if value.shape != clean.shape[:1]:
+                raise InputError(f"params[{name!r}] must be ({clean.shape[0]},), got {tuple(value.shape)}")
+
+    def config(self) -> Mapping[str, Any]:
+        """What, beside the weights, is needed to build this model again (JSON-able)."""
+        levels = self.levels
+        return {
+            "noiselist": self.noiselist,
+            "layout": self.layout,
+            "levels": levels and {"black_dn": levels.black_dn, "white_dn": levels.white_dn, "clip": levels.clip},
+            "sensor_size": self.sensor_size and list(self.sensor_size),
+            "options": {c.name: c.options() for c in self.each() if c.options()},
+            "fixed": [p.name for p in self.parameters_table() if p.fixed],
+        }
+
+
+def _is_white(component: NoiseComponent) -> bool:
+    """Whether the component is drawn pixel by pixel."""
+    return component.name in ("shot", "read", "readtl", "uniform")
+
+
+def _pieces(burst: Tensor, generator: torch.Generator) -> list[tuple[Piece, torch.Generator]]:
+    """Pieces (samples, frames) of a burst, each with its stream: cache-sized on CPU, all at once on an accelerator.
+
+    The pieces' streams are seeded from ``generator``, so that the draw does not depend on the number of threads.
+    """
+    n, t = burst.shape[:2]
+    frames = max(1, PIECE // max(1, burst[0, 0].numel()))
+    if burst.device.type != "cpu" or frames >= n * t:
+        return [((slice(0, n), slice(0, t)), generator)]
+    if frames >= t:
+        step = frames // t
+        places = [(slice(i, min(i + step, n)), slice(0, t)) for i in range(0, n, step)]
+    else:
+        places = [(slice(i, i + 1), slice(j, min(j + frames, t))) for i in range(n) for j in range(0, t, frames)]
+    seeds = torch.randint(2**62, (len(places),), generator=generator).tolist()
+    return [(place, torch.Generator().manual_seed(seed)) for place, seed in zip(places, seeds, strict=True)]
+
+
+def _each_in_threads(
+    fill: Callable[[Piece, torch.Generator], None], pieces: list[tuple[Piece, torch.Generator]]
+) -> None:
+    """Fill every piece; torch draws random numbers on one thread, so pieces go to as many threads as torch may use."""
+    if len(pieces) == 1:
+        fill(*pieces[0])
+        return
+    threads = _thread_pool(os.getpid(), torch.get_num_threads())
+    for done in [threads.submit(fill, *piece) for piece in pieces]:
+        done.result()
+
+
+@cache
+def _thread_pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """One pool per process (a forked child has no threads of its parent) and thread count."""
+    return ThreadPoolExecutor(threads, thread_name_prefix=f"noise-{process}")
