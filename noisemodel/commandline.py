@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, g
 import yaml
 from jsonargparse import ArgumentParser
 
-from .errors import InputError
+from noisemodel.errors import InputError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

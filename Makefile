@@ -1,0 +1,38 @@
+# make demo   learn the noise of a simulated camera and show it
+# make test   ruff, mypy and all tests
+# Both create .venv when needed and install once per change of pyproject.toml or constraints.txt.
+# Another interpreter: make test PYTHON=python3.12
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+DEMO := train_gan_noisemodel.py --preset demo
+
+.PHONY: demo test
+.NOTPARALLEL:
+
+demo: .venv/installed
+	$(BIN)/python $(DEMO)
+
+test: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+.venv/installed: .venv/created pyproject.toml constraints.txt
+	@echo "Installing into .venv (torch is large: this can take some minutes)"
+	$(PIP) -e .
+	@touch $@
+
+.venv/installed-test: .venv/created pyproject.toml constraints.txt
+	@echo "Installing into .venv (torch is large: this can take some minutes)"
+	$(PIP) -e '.[test]'
+	@touch .venv/installed $@
+
+.venv/created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "noisemodel needs Python 3.11 or later, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true)." >&2; \
+	  echo "Name another one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { \
+	  echo "'$(PYTHON)' cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@touch $@
