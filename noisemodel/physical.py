@@ -9,7 +9,9 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from noisemodel.components import COMPONENTS, NoiseComponent, Parameter, Params, as_burst, parse_noiselist, safe_sqrt
+from noisemodel.components import (
+    COMPONENTS, NoiseComponent, Parameter, Params, as_burst, parse_noiselist, per_image, safe_sqrt,
+)  # fmt: skip
 from noisemodel.errors import InputError
 from noisemodel.quantities import parse_assignment, scale_of
 from noisemodel.sensor import Crop, Levels, Origin
@@ -153,7 +155,7 @@ class PhysicalNoise(nn.Module):
         self, clean: Tensor, *, generator: torch.Generator, origin: Origin = (0, 0), params: Params = None
     ) -> dict[str, Tensor]:
         """One draw of every component, word -> noise of the shape of ``clean``; the sum has the law of `measure`."""
-        self._check_params(params, clean)
+        params = self._check_params(params, clean)
         return {
             component.name: component.sample(clean, generator=generator, origin=origin, params=params)
             for component in self.each()
@@ -173,7 +175,7 @@ class PhysicalNoise(nn.Module):
             origin: sensor pixel (row, column) of the crop's corner; (N, 2) for one per sample.
             params: parameter name -> (N,) values that vary by image.
         """
-        self._check_params(params, clean)
+        params = self._check_params(params, clean)
         burst, crop = as_burst(clean, self.layout, origin)
         lines = self._sum_by_shape(
             [c._sample(burst, crop, params, generator) for c in self.each() if not _is_white(c)], burst
@@ -234,7 +236,7 @@ class PhysicalNoise(nn.Module):
         self, clean: Tensor, *, generator: torch.Generator, origin: Origin = (0, 0), params: Params = None
     ) -> Tensor:
         """One draw of the exact laws, no gradient; ``uniform`` is left out where `simulate` will really round."""
-        self._check_params(params, clean)
+        params = self._check_params(params, clean)
         noise = torch.zeros_like(clean)
         for component in self.each():
             if component.name != "uniform" or self.levels is None:
@@ -255,18 +257,17 @@ class PhysicalNoise(nn.Module):
 
     def variance(self, clean: Tensor, *, origin: Origin = (0, 0), params: Params = None) -> Tensor:
         """Variance of the noise over repeated draws, shape of ``clean``: the sum of the components' variances."""
-        self._check_params(params, clean)
+        params = self._check_params(params, clean)
         parts = (c.variance(clean, origin=origin, params=params) for c in self.each())
         return sum(parts, torch.zeros_like(clean))
 
-    def _check_params(self, params: Params, clean: Tensor) -> None:
-        """Refuse names that no component has, and values that are not one per image."""
-        known = [f"{c.name}.{key}" for c in self.each() for key in c.units]
-        for name, value in (params or {}).items():
+    def _check_params(self, params: Params, clean: Tensor) -> Params:
+        """``params`` in the type of ``clean``; refuses names that no component has, and what is not one per image."""
+        known = [f"{c.name}.{key}" for c in self.each() for key in c.units if c.leaf(key) is not None]
+        for name in params or {}:
             if name not in known:
-                raise InputError(f"unknown parameter {name!r} in params; this model has: {', '.join(known)}")
-            if value.shape != clean.shape[:1]:
-                raise InputError(f"params[{name!r}] must be ({clean.shape[0]},), got {tuple(value.shape)}")
+                raise InputError(f"unknown parameter {name!r} in params; this model can vary: {', '.join(known)}")
+        return per_image(params, clean)
 
     def config(self) -> Mapping[str, Any]:
         """What, beside the weights, is needed to build this model again (JSON-able)."""

@@ -95,7 +95,8 @@ class NoiseComponent(nn.Module, ABC):
     ) -> Tensor:
         """One differentiable draw of the noise, shape of ``clean``."""
         burst, crop = as_burst(clean, self.layout, origin)
-        return self._sample(burst, crop, params, generator).expand(burst.shape).reshape(clean.shape)
+        noise = self._sample(burst, crop, per_image(params, clean), generator)
+        return noise.expand(burst.shape).reshape(clean.shape)
 
     @torch.no_grad()
     def simulate(
@@ -103,7 +104,8 @@ class NoiseComponent(nn.Module, ABC):
     ) -> Tensor:
         """One draw of the exact law, shape of ``clean``, no gradient."""
         burst, crop = as_burst(clean, self.layout, origin)
-        return self._simulate(burst, crop, params, generator).expand(burst.shape).reshape(clean.shape)
+        noise = self._simulate(burst, crop, per_image(params, clean), generator)
+        return noise.expand(burst.shape).reshape(clean.shape)
 
     def mean(self, clean: Tensor, *, origin: Origin = (0, 0)) -> Tensor:
         """Mean of the noise over repeated draws, shape of ``clean``."""
@@ -113,18 +115,15 @@ class NoiseComponent(nn.Module, ABC):
     def variance(self, clean: Tensor, *, origin: Origin = (0, 0), params: Params = None) -> Tensor:
         """Variance of the noise over repeated draws [fraction of white, squared], shape of ``clean``."""
         burst, crop = as_burst(clean, self.layout, origin)
-        return self._variance(burst, crop, params).expand(burst.shape).reshape(clean.shape)
+        variance = self._variance(burst, crop, per_image(params, clean)).to(burst.dtype)
+        return variance.expand(burst.shape).reshape(clean.shape)
 
     # Parameters.
 
     def value(self, key: str, params: Params = None) -> Tensor:
         """A parameter's value: scalar, or (N, 1, 1, 1, 1) where ``params`` gives one per image."""
         given = None if params is None else params.get(f"{self.name}.{key}")
-        if given is None:
-            return self.stored(key)
-        if given.ndim != 1:
-            raise InputError(f"params[{self.name + '.' + key!r}] must be one value per image, (N,), got {tuple(given.shape)}")
-        return given.view(-1, 1, 1, 1, 1)
+        return self.stored(key) if given is None else given.view(-1, 1, 1, 1, 1)
 
     def stored(self, key: str) -> Tensor:
         """The value of a parameter from its stored form: exp(log)."""
@@ -159,6 +158,14 @@ class NoiseComponent(nn.Module, ABC):
     def options(self) -> dict[str, object]:
         """What, beside the weights, is needed to build this component again (JSON-able)."""
         return {}
+
+
+def per_image(params: Params, clean: Tensor) -> Params:
+    """``params`` in the type and on the device of ``clean``; raises InputError unless each has one value per image."""
+    for name, value in (params or {}).items():
+        if value.shape != clean.shape[:1]:
+            raise InputError(f"params[{name!r}] must be ({clean.shape[0]},), one per image, got {tuple(value.shape)}")
+    return params and {name: value.to(clean) for name, value in params.items()}
 
 
 def as_burst(clean: Tensor, layout: str, origin: Origin) -> tuple[Tensor, Crop]:

@@ -1,0 +1,113 @@
+"""What the critic sees of a burst: one function per word of ``--discriminator_loss``."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from noisemodel.sensor.mosaic import MOSAIC_COLUMN, MOSAIC_ROW
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """std(x) = sqrt(a + b x+): the scale that a residual is measured in before the critic sees it.
+
+    Real and generated residuals are divided by the same figure, so what the critic compares does not change; dark and
+    bright noise merely become equally visible. a and b come from the training data, [fraction of white, squared] and
+    [fraction of white].
+    """
+
+    a: float
+    b: float
+
+    def std(self, reference: Tensor) -> Tensor:
+        """Scale at each pixel [fraction of white]."""
+        return (self.a + self.b * reference.clamp_min(0)).sqrt()
+
+    def light(self, reference: Tensor) -> Tensor:
+        """ln(std(x) / std(0)): the signal on a scale that resolves the dark."""
+        return (self.std(reference) / self.a**0.5).log()
+
+
+# residual (N, T, C, h, w), reference (N, 1, C, h, w), ruler, layout -> (N T, channels, h, w).
+View = Callable[[Tensor, Tensor, Ruler, str], Tensor]
+
+
+def pixels(residual: Tensor, reference: Tensor, ruler: Ruler, layout: str) -> Tensor:
+    """The noisy frames themselves, y = reference + residual."""
+    return (reference + residual).flatten(0, 1)
+
+
+def fourier(residual: Tensor, reference: Tensor, ruler: Ruler, layout: str) -> Tensor:
+    """|fftshift fft2(y)|, orthonormal."""
+    return torch.fft.fftshift(_spectrum(residual, reference), dim=(-2, -1)).abs()
+
+
+def mixed(residual: Tensor, reference: Tensor, ruler: Ruler, layout: str) -> Tensor:
+    """Pixels, and the magnitude of their spectrum beside them."""
+    return torch.cat([view(residual, reference, ruler, layout) for view in (pixels, fourier)], dim=1)
+
+
+def complex_spectrum(residual: Tensor, reference: Tensor, ruler: Ruler, layout: str) -> Tensor:
+    """Real and imaginary part of fftshift fft2(y), orthonormal."""
+    spectrum = torch.fft.fftshift(_spectrum(residual, reference), dim=(-2, -1))
+    return torch.cat([spectrum.real, spectrum.imag], dim=1)
+
+
+def with_mean(residual: Tensor, reference: Tensor, ruler: Ruler, layout: str) -> Tensor:
+    """Each frame, and the mean of its burst beside it."""
+    frames = reference + residual
+    mean = frames.mean(dim=1, keepdim=True).expand_as(frames)
+    return torch.cat([frames, mean], dim=2).flatten(0, 1)
+
+
+def noise_beside_clean(residual: Tensor, reference: Tensor, ruler: Ruler, layout: str) -> Tensor:
+    """Noise and its line means, frame by frame and over the burst, beside the light that it came with.
+
+    The pairs are known, so the critic need not guess the scene.
+    """
+    features = noise_features(residual / ruler.std(reference), layout)
+    light = ruler.light(reference).expand_as(residual)
+    return torch.cat([*features.values(), light], dim=2).flatten(0, 1)
+
+
+def noise_features(noise: Tensor, layout: str) -> dict[str, Tensor]:
+    """Noise, its means along sensor rows and columns, and the same of the burst's mean, (N, T, C, h, w) each.
+
+    A mean is multiplied by the root of what was averaged: white noise of std 1 keeps std 1 in every feature.
+    """
+    mean = noise.mean(dim=1, keepdim=True) * noise.shape[1] ** 0.5
+    features = {"pixel": noise, "burst_mean": mean}
+    for name, values in (("", noise), ("burst_", mean)):
+        features[f"{name}row"], features[f"{name}column"] = line_means(values, layout)
+    return {name: values.expand_as(noise) for name, values in features.items()}
+
+
+def line_means(noise: Tensor, layout: str) -> tuple[Tensor, Tensor]:
+    """Means along sensor rows (..., C, h, 1) and columns (..., C, 1, w), times the root of the pixels averaged."""
+    rows, columns = noise.mean(dim=-1, keepdim=True), noise.mean(dim=-2, keepdim=True)
+    if layout == "mosaic":
+        planes = 2
+        rows = ((rows[..., [0, 2], :, :] + rows[..., [1, 3], :, :]) / 2)[..., MOSAIC_ROW, :, :]
+        columns = ((columns[..., [0, 1], :, :] + columns[..., [2, 3], :, :]) / 2)[..., MOSAIC_COLUMN, :, :]
+    else:
+        planes = noise.shape[-3]
+        rows, columns = (lines.mean(dim=-3, keepdim=True).expand_as(lines) for lines in (rows, columns))
+    return rows * (planes * noise.shape[-1]) ** 0.5, columns * (planes * noise.shape[-2]) ** 0.5
+
+
+def _spectrum(residual: Tensor, reference: Tensor) -> Tensor:
+    """fft2(y), orthonormal: white noise keeps its std."""
+    return torch.fft.fft2((reference + residual).flatten(0, 1), norm="ortho")
+
+
+# --discriminator_loss -> the view and its channels per plane.
+VIEWS: dict[str, tuple[View, int]] = {
+    "residual": (noise_beside_clean, 7),
+    "real": (pixels, 1),
+    "fourier": (fourier, 1),
+    "mixed": (mixed, 2),
+    "complex": (complex_spectrum, 2),
+    "mean": (with_mean, 2),
+}
