@@ -19,6 +19,12 @@ from noisemodel.sensor import Levels
 
 FILE_NAME = "model.safetensors"
 FORMAT = "noisemodel-1"
+# Start value of a map over the sensor -> its tensor.
+MAPS = {
+    "fixed1_pattern": "fixed1.pattern",
+    "learnedfixed_pattern": "learnedfixed.pattern",
+    "prnu_map": "prnu.unit_map",
+}
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -62,15 +68,19 @@ def load(path: str | Path) -> NoiseGenerator:
     try:
         model = build(json.loads(metadata["config"]), tensors)
         model.load_state_dict(tensors)
-    except (KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
-        reason = str(error).splitlines()[0]
+    except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:  # InputError is a ValueError
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{file}: weights and config do not fit together ({reason}); save the model again") from error
     return model.eval()
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:
     """Who made a checkpoint, from what, with which options and results, as given to `save`."""
-    return dict(json.loads(_read(checkpoint_file(path))[0]["provenance"]))
+    file = checkpoint_file(path)
+    try:
+        return dict(json.loads(_read(file)[0]["provenance"]))
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise InputError(f"{file}: its provenance cannot be read ({error}); save the model again") from error
 
 
 def checkpoint_file(path: str | Path) -> Path:
@@ -90,7 +100,8 @@ def _read(file: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     except (SafetensorError, OSError) as error:
         raise InputError(f"{file}: damaged or not a safetensors file ({error}); use a backup or train again") from error
     if metadata.get("format") != FORMAT:
-        raise InputError(f"{file}: not a noise model of this program (format {metadata.get('format')!r}, not {FORMAT!r})")
+        found = metadata.get("format")
+        raise InputError(f"{file}: not a noise model of this program (format {found!r}, not {FORMAT!r})")
     return metadata, tensors
 
 
@@ -99,10 +110,11 @@ def build(config: dict[str, Any], tensors: dict[str, Tensor]) -> NoiseGenerator:
     physical = dict(config["physical"])
     levels = physical["levels"]
     start: dict[str, Any] = {
-        f"{word}_{argument}": value for word, options in physical["options"].items() for argument, value in options.items()
+        f"{word}_{argument}": value
+        for word, options in physical["options"].items()
+        for argument, value in options.items()
     }
-    maps = {"fixed1_pattern": "fixed1.pattern", "learnedfixed_pattern": "learnedfixed.pattern", "prnu_map": "prnu.unit_map"}
-    for argument, name in maps.items():
+    for argument, name in MAPS.items():
         if f"physical.components.{name}" in tensors:
             start[argument] = tensors[f"physical.components.{name}"]
     model = PhysicalNoise.from_noiselist(

@@ -39,13 +39,19 @@ def argument(help: str) -> Any:
     return dataclasses.field(kw_only=True, metadata={"help": help})
 
 
-def parse(config_class: type[Config], argv: Sequence[str] | None = None, *, description: str) -> Config:
+Presets = Mapping[str, Mapping[str, Any]]
+
+
+def parse(
+    config_class: type[Config], argv: Sequence[str] | None = None, *, description: str, presets: Presets | None = None
+) -> Config:
     """Read a config from the command line, and from the file that ``--config`` names; flags win over the file.
 
     Args:
         config_class: a frozen dataclass whose fields come from ``option`` and ``argument``.
         argv: the words after the program's name; ``sys.argv[1:]`` if None.
         description: what the program does, for ``--help``.
+        presets: settings by the name that the option ``--preset`` takes; a file and flags win over them.
     Returns: the config, each field checked against its annotation.
     Raises: SystemExit(2) after one line on stderr for bad input, SystemExit(0) after ``--help``.
     """
@@ -53,7 +59,11 @@ def parse(config_class: type[Config], argv: Sequence[str] | None = None, *, desc
     flags = {f.name: _flags(f) or (f.name,) for f in dataclasses.fields(config_class)}
     try:
         words = _file_first(sys.argv[1:] if argv is None else argv, hints)
-        found = _parser(config_class, hints, description).parse_args(words)
+        parser = _parser(config_class, hints, description)
+        found = parser.parse_args(words)
+        if presets and found["preset"] is not None:
+            settings = [f"--{name}={json.dumps(value)}".replace('"', "") for name, value in presets[found["preset"]].items()]
+            found = parser.parse_args([*settings, *words])
         return config_class(**{name: tuple(v) if isinstance(v := found[name], list) else v for name in flags})
     except argparse.ArgumentError as error:
         _complain(_explain(str(error), hints, flags))
@@ -63,13 +73,17 @@ def parse(config_class: type[Config], argv: Sequence[str] | None = None, *, desc
 
 
 def run(
-    program: Callable[[Config], object], cls: type[Config], description: str, argv: Sequence[str] | None = None
+    program: Callable[[Config], object],
+    cls: type[Config],
+    description: str,
+    argv: Sequence[str] | None = None,
+    presets: Presets | None = None,
 ) -> int:
     """Parse the options, call ``program(config)``, and put into one line what the user can put right.
 
     Returns: the exit code: 0; 2 for an InputError or a path that cannot be used; 130 when interrupted.
     """
-    config = parse(cls, argv, description=description)
+    config = parse(cls, argv, description=description, presets=presets)
     try:
         program(config)
     except InputError as error:

@@ -1,18 +1,15 @@
 """PhysicalNoise: a sum of independent components."""
 
-import os
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from noisemodel.components import (
-    COMPONENTS, NoiseComponent, Parameter, Params, as_burst, parse_noiselist, per_image, safe_sqrt,
-)  # fmt: skip
+from noisemodel.components import COMPONENTS, NoiseComponent, Parameter, Params, as_burst, parse_noiselist, safe_sqrt
+from noisemodel.components.base import per_image
 from noisemodel.errors import InputError
+from noisemodel.pieces import Piece, each_in_threads, pieces
 from noisemodel.quantities import parse_assignment, scale_of
 from noisemodel.sensor import Crop, Levels, Origin
 from noisemodel.sensor.mosaic import check_layout
@@ -40,8 +37,6 @@ START = {
 }
 # Facts about the camera that a component's constructor takes.
 CONTEXT = {"uniform": ("levels",), "learnedfixed": ("sensor_size",), "prnu": ("sensor_size",)}
-PIECE = 2**18  # values per draw on CPU: a frame-sized piece stays in cache while the terms are added
-Piece = tuple[slice, slice]  # samples and frames of a burst
 
 
 class Measurement(NamedTuple):
@@ -130,17 +125,24 @@ class PhysicalNoise(nn.Module):
         """Every physical parameter, in the noiselist's order."""
         return [parameter for component in self.each() for parameter in component.parameters_table()]
 
-    def fix(self, assignment: str) -> None:
-        """Set and hold a parameter: ``NAME=VALUE`` in DN, electrons or its own unit, e.g. ``shot.gain=0.42DN``."""
+    def assign(self, assignment: str) -> tuple[str, str]:
+        """Set a parameter: ``NAME=VALUE`` in DN, electrons or its own unit, e.g. ``shot.gain=0.42DN``.
+
+        Returns: the component's word and the parameter's key.
+        """
         name, value, unit = parse_assignment(assignment)
         known = {parameter.name: parameter for parameter in self.parameters_table()}
         if name not in known:
-            raise InputError(f"cannot fix {name!r}; this model has: {', '.join(known)}")
+            raise InputError(f"cannot set {name!r}; this model has: {', '.join(known)}")
         gain = known["shot.gain"].value if "shot.gain" in known else None
         word, key = name.split(".")
-        component = self.component(word)
-        component.store(key, value * scale_of(name, known[name].unit, unit, self.levels, gain))
-        component.fix(key)
+        self.component(word).store(key, value * scale_of(name, known[name].unit, unit, self.levels, gain))
+        return word, key
+
+    def fix(self, assignment: str) -> None:
+        """Set a parameter as `assign` does, and hold it: it takes no gradient from now on."""
+        word, key = self.assign(assignment)
+        self.component(word).fix(key)
 
     def hold_exactly(self, names: list[str]) -> None:
         """Hold the parameters of ``names`` and free all others that may be free."""
@@ -180,9 +182,9 @@ class PhysicalNoise(nn.Module):
         lines = self._sum_by_shape(
             [c._sample(burst, crop, params, generator) for c in self.each() if not _is_white(c)], burst
         )
-        pieces = _pieces(burst, generator)
+        places = pieces(burst, generator)
         if torch.is_grad_enabled():
-            drawn = [self._white_noise(burst[at], crop, at, params, draws) for at, draws in pieces]
+            drawn = [self._white_noise(burst[at], crop, at, params, draws) for at, draws in places]
             noise = torch.cat([piece.reshape(-1, *burst.shape[2:]) for piece in drawn]).reshape(burst.shape)
             noise = sum(lines, noise)
             return Measurement((burst + noise).reshape(clean.shape), noise.reshape(clean.shape))
@@ -195,7 +197,7 @@ class PhysicalNoise(nn.Module):
                 piece.add_(line.expand(burst.shape)[at])
             torch.add(burst[at], piece, out=noisy[at])
 
-        _each_in_threads(fill, pieces)
+        each_in_threads(fill, places)
         return Measurement(noisy.view(clean.shape), noise.view(clean.shape))
 
     def _white_noise(
@@ -285,39 +287,3 @@ class PhysicalNoise(nn.Module):
 def _is_white(component: NoiseComponent) -> bool:
     """Whether the component is drawn pixel by pixel."""
     return component.name in ("shot", "read", "readtl", "uniform")
-
-
-def _pieces(burst: Tensor, generator: torch.Generator) -> list[tuple[Piece, torch.Generator]]:
-    """Pieces (samples, frames) of a burst, each with its stream: cache-sized on CPU, all at once on an accelerator.
-
-    The pieces' streams are seeded from ``generator``, so that the draw does not depend on the number of threads.
-    """
-    n, t = burst.shape[:2]
-    frames = max(1, PIECE // max(1, burst[0, 0].numel()))
-    if burst.device.type != "cpu" or frames >= n * t:
-        return [((slice(0, n), slice(0, t)), generator)]
-    if frames >= t:
-        step = frames // t
-        places = [(slice(i, min(i + step, n)), slice(0, t)) for i in range(0, n, step)]
-    else:
-        places = [(slice(i, i + 1), slice(j, min(j + frames, t))) for i in range(n) for j in range(0, t, frames)]
-    seeds = torch.randint(2**62, (len(places),), generator=generator).tolist()
-    return [(place, torch.Generator().manual_seed(seed)) for place, seed in zip(places, seeds, strict=True)]
-
-
-def _each_in_threads(
-    fill: Callable[[Piece, torch.Generator], None], pieces: list[tuple[Piece, torch.Generator]]
-) -> None:
-    """Fill every piece; torch draws random numbers on one thread, so pieces go to as many threads as torch may use."""
-    if len(pieces) == 1:
-        fill(*pieces[0])
-        return
-    threads = _thread_pool(os.getpid(), torch.get_num_threads())
-    for done in [threads.submit(fill, *piece) for piece in pieces]:
-        done.result()
-
-
-@cache
-def _thread_pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """One pool per process (a forked child has no threads of its parent) and thread count."""
-    return ThreadPoolExecutor(threads, thread_name_prefix=f"noise-{process}")

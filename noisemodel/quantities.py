@@ -1,6 +1,7 @@
 """Physical figures with units: fractions of the white level, DN and electrons."""
 
 import re
+from collections.abc import Iterable
 
 from noisemodel.components import Parameter
 from noisemodel.errors import InputError
@@ -53,3 +54,19 @@ def in_unit(parameter: Parameter, unit: str, levels: Levels | None, gain: float 
         return parameter.value / scale_of(parameter.name, parameter.unit, unit, levels, gain)
     except InputError:
         return None
+
+
+def describe(parameters: Iterable[Parameter], levels: Levels | None) -> str:
+    """Parameters in DN and electrons on one line, e.g. ``shot.gain 0.42 DN/e-, read.std 0.83 DN (1.98 e-)``."""
+    parameters = list(parameters)
+    gain = next((p.value for p in parameters if p.name == "shot.gain"), None)
+    words = []
+    for parameter in parameters:
+        dn, electrons = (in_unit(parameter, unit, levels, gain) for unit in ("DN", "e-"))
+        if dn is None:
+            words.append(f"{parameter.name} {parameter.value:.3g} {parameter.unit}")
+        elif parameter.unit == "white/e-":
+            words.append(f"{parameter.name} {dn:.4g} DN/e-")
+        else:
+            words.append(f"{parameter.name} {dn:.3g} DN" + (f" ({electrons:.3g} e-)" if electrons else ""))
+    return ", ".join(words)

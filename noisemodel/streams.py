@@ -1,6 +1,8 @@
 """Named random streams: the same (seed, purpose) gives the same numbers, whatever was drawn before."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -17,3 +19,14 @@ def stream(seed: int, *purpose: str | int, device: str | torch.device = "cpu") -
     name = "\x1f".join([str(int(seed)), *map(str, purpose)])
     digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
     return torch.Generator(device=device).manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+@contextmanager
+def seeded(generator: torch.Generator) -> Iterator[None]:
+    """Let library layers, which draw their start weights from torch's global generator, draw from ``generator``.
+
+    The global generator is as before when the block ends.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.random.set_rng_state(generator.get_state())
+        yield

@@ -2,7 +2,7 @@
 
 import difflib
 
-from noisemodel.components.base import NoiseComponent, Parameter, Params, as_burst, per_image, safe_sqrt
+from noisemodel.components.base import NoiseComponent, Parameter, Params, as_burst, safe_sqrt
 from noisemodel.components.lines import Col1, ColT, Row1, RowT
 from noisemodel.components.pattern import FixedPattern, LearnedFixedPattern, Periodic, PhotoResponse
 from noisemodel.components.white import Read, Shot, TukeyLambdaRead, Uniform
@@ -41,7 +41,7 @@ def parse_noiselist(noiselist: str) -> tuple[str, ...]:
 
 
 __all__ = [
-    "COMPONENTS", "NoiseComponent", "Parameter", "Params", "as_burst", "parse_noiselist", "per_image", "safe_sqrt", "Shot",
-    "Read", "TukeyLambdaRead", "Uniform", "Row1", "RowT", "Col1", "ColT", "FixedPattern", "LearnedFixedPattern",
+    "COMPONENTS", "NoiseComponent", "Parameter", "Params", "as_burst", "parse_noiselist", "safe_sqrt", "Shot", "Read",
+    "TukeyLambdaRead", "Uniform", "Row1", "RowT", "Col1", "ColT", "FixedPattern", "LearnedFixedPattern",
     "PhotoResponse", "Periodic",
 ]  # fmt: skip

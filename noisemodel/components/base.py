@@ -18,7 +18,7 @@ Params = Mapping[str, Tensor] | None
 
 @dataclass(frozen=True)
 class Parameter:
-    """One physical parameter: a figure, its unit, its 95 % interval where one is known, and whether it is held fixed."""
+    """One physical parameter: a figure, its unit, its 95 % interval where one is known, and whether it is fixed."""
 
     name: str
     value: float
@@ -140,7 +140,7 @@ class NoiseComponent(nn.Module, ABC):
 
     def leaf(self, key: str) -> nn.Parameter | None:
         """The trainable tensor behind a parameter; None where it has none (a frequency)."""
-        return self.log[key] if key in self.log else None
+        return self.log.get(key)
 
     def fix(self, key: str) -> None:
         """Hold a parameter: it takes no gradient from now on, also after saving and loading."""

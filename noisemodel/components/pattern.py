@@ -213,7 +213,7 @@ class Periodic(NoiseComponent):
         return {"axis": self.axis, "freq": self.freq}
 
     def _waves(self, burst: Tensor, crop: Crop) -> tuple[Tensor, Tensor]:
-        """cos and sin of 2 pi f k, (N or 1, 1, C or 1, 1, W), or (..., H, 1) along rows; whole turns taken off first."""
+        """cos and sin of 2 pi f k, (N or 1, 1, C or 1, 1, W), or (..., H, 1) along rows; whole turns taken off."""
         place = crop.columns.unsqueeze(-2) if self.axis == "column" else crop.rows.unsqueeze(-1)
         turns = torch.frac(place.double() * self.freq)
         angle = (2 * math.pi * turns).unsqueeze(1)

@@ -1,0 +1,183 @@
+"""The adversarial game itself, in plain torch: what the critic and the generator minimise, and the proper score."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from noisemodel.commandline import option
+from noisemodel.critic import Critic
+from noisemodel.errors import InputError
+from noisemodel.evaluation.energy_score import energy_score
+from noisemodel.generator import NoiseGenerator
+from noisemodel.losses import gradient_penalty, perceptual_distance, perceptual_loss
+from noisemodel.patches import Crops, CropSource, cut, cut_crops
+from noisemodel.streams import seeded, stream
+from noisemodel.views import VIEWS, Ruler, noise_features
+
+SCORE_BATCHES = 8
+
+
+@dataclass(frozen=True)
+class GanOptions:
+    """The adversarial game; the defaults suit a CPU and a physical model, ``--preset published`` the paper's sizes."""
+
+    discriminator_loss: Literal["residual", "real", "fourier", "mixed", "complex", "mean"] = option(
+        "residual", "what the critic sees"
+    )
+    generator_loss: Literal["none", "lpips"] = option("none", "what the generator minimises beside the critic's score")
+    lambda_lpips: float = option(0.1, "weight of lpips")
+    split_into_patches: Literal["patches_before", "patches_after"] = option(
+        "patches_after", "cut crops into patches before or after the noise is added"
+    )
+    patch: int = option(32, "height and width of what the critic sees, in pixels of a plane")
+    num_iter: int = option(500, "generator steps")
+    batch_size: int = option(4, "bursts per step, over all GPUs")
+    lr: float = option(2e-4, "Adam step of the U-Net")
+    lr_critic: float = option(3e-3, "Adam step of the critic")
+    lr_physics: float = option(0.03, "Adam step of the logs of physical parameters")
+    lr_decay: bool = option(True, "let the steps shrink linearly until num_iter: generator to 0, critic to a tenth")
+    b1: float = option(0.0, "Adam beta1")
+    b2: float = option(0.9, "Adam beta2")
+    critic_steps: int = option(5, "critic steps per generator step")
+    lambda_gp: float = option(10.0, "weight of the gradient penalty")
+    critic_width: int = option(32, "channels of the critic's first convolution")
+    critic_halvings: int = option(0, "stride-2 convolutions of the critic, each doubling the width")
+    spectral_norm: bool = option(False, "spectral norm on the critic's convolutions")
+    seed: int = option(0, "of every random stream")
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that make no game."""
+        for name in ("patch", "num_iter", "batch_size", "critic_steps", "critic_width"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name} must be at least 1, got {getattr(self, name)}")
+        if self.patch // 2**self.critic_halvings < 1 or self.critic_halvings < 0:
+            raise InputError(f"--critic_halvings {self.critic_halvings} leaves nothing of a patch of {self.patch}")
+
+
+class Game(nn.Module):
+    """WGAN-GP: the critic learns to tell real from generated noise, the generator to leave it nothing to tell.
+
+    Args:
+        generator: what is trained.
+        ruler: scale of residuals, see `Ruler`.
+        options: see `GanOptions`.
+        held: words and parameters that the data cannot identify; they keep their values.
+    """
+
+    def __init__(self, generator: NoiseGenerator, ruler: Ruler, options: GanOptions, held: Sequence[str] = ()) -> None:
+        """Build the critic; raises InputError where nothing is left to learn."""
+        super().__init__()
+        self.generator, self.ruler, self.options = generator, ruler, options
+        self.layout = generator.physical.layout
+        self.view, per_plane = VIEWS[options.discriminator_loss]
+        with seeded(stream(options.seed, "critic weights")):
+            self.critic = Critic(
+                per_plane * generator.channels,
+                width=options.critic_width,
+                halvings=options.critic_halvings,
+                spectral=options.spectral_norm,
+            )
+        self.perceptual: nn.Module | None = perceptual_loss() if options.generator_loss == "lpips" else None
+        self.rank, self.world = 0, 1  # of the process, where several share a batch
+        hold(generator, held)
+        if not any(p.requires_grad for p in generator.parameters()):
+            raise InputError("nothing to learn: every parameter is fixed or not identifiable from this data")
+
+    def critic_loss(self, crops: Crops, purpose: str, step: int) -> tuple[Tensor, Tensor]:
+        """Loss of the critic, lambda * penalty - gap, and the gap E D(real) - E D(generated) itself."""
+        with torch.no_grad():
+            real, fake, reference = self.residuals(crops, purpose, step)
+            real, fake = self.look(real, reference), self.look(fake, reference)
+        gap = self.critic(real).mean() - self.critic(fake).mean()
+        draws = stream(self.options.seed, "penalty", purpose, step, device=real.device)
+        mix = torch.rand((self.world, len(real), 1, 1, 1), generator=draws, device=real.device, dtype=real.dtype)
+        penalty = gradient_penalty(self.critic, real, fake, mix[self.rank])
+        return self.options.lambda_gp * penalty - gap, gap.detach()
+
+    def generator_loss(self, crops: Crops, step: int) -> Tensor:
+        """Loss of the generator: -E D(generated), plus lpips where asked for."""
+        real, fake, reference = self.residuals(crops, "generator", step)
+        loss = -self.critic(self.look(fake, reference)).mean()
+        if self.perceptual is not None:
+            pictures = ((reference + noise).flatten(0, 1) for noise in (fake, real))
+            loss = loss + self.options.lambda_lpips * perceptual_distance(self.perceptual, *pictures)
+        return loss
+
+    def look(self, residual: Tensor, reference: Tensor) -> Tensor:
+        """What the critic sees."""
+        return self.view(residual, reference, self.ruler, self.layout)
+
+    def residuals(self, crops: Crops, purpose: str, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Real and generated residual (B, T, C, p, p), and the reference that they stand beside, cut into patches."""
+        patch = min(self.options.patch, crops.frames.shape[-1])
+        if self.options.split_into_patches == "patches_before":
+            crops = cut_crops(crops, patch, 2 if self.layout == "mosaic" else 1)
+        fake = self.generate(crops, stream(self.options.seed, "noise", purpose, step, device=crops.frames.device))
+        return cut(crops.residual, patch), cut(fake, patch), cut(crops.reference, patch)
+
+    def generate(self, crops: Crops, draws: torch.Generator) -> Tensor:
+        """Generated residual on the same clean signal, treated as the real one was.
+
+        Each process draws the global batch's numbers and takes its rows, so that many processes equal one.
+        """
+        clean = crops.clean.expand_as(crops.frames)
+        signal, origin = self.generator.before(clean), crops.origin
+        count = len(signal)
+        mine = slice(self.rank * count, (self.rank + 1) * count)
+        if self.world > 1:
+            before, after = mine.start, (self.world - 1) * count - mine.start
+            signal = nn.functional.pad(signal, (0, 0) * 4 + (before, after))
+            origin = nn.functional.pad(origin, (0, 0, before, after))
+        noisy = self.generator.physical.measure(signal, generator=draws, origin=origin).noisy[mine]
+        return treat_as_real(self.generator.after(clean, noisy) - clean, crops)
+
+    @torch.no_grad()
+    def score(self, batches: Sequence[Crops]) -> float:
+        """Energy score of generated against real noise, in units of the ruler; lower is better.
+
+        Summed over pixels, line means and, with ground truth, burst means; always with the same draws. Every process
+        computes the same figure.
+        """
+        total = 0.0
+        for index, crops in enumerate(batches):
+            scale = self.ruler.std(crops.reference)
+            real, one, other = (
+                noise_features(noise / scale, self.layout)
+                for noise in (crops.residual, *(self._score_draw(crops, index, which) for which in range(2)))
+            )
+            names = [name for name in real if not (crops.centred and name.startswith("burst"))]
+            total += sum(float(energy_score(real[name], one[name], other[name])) for name in names)
+        return total / len(batches)
+
+    def _score_draw(self, crops: Crops, index: int, which: int) -> Tensor:
+        """One of the draws that every score uses."""
+        draws = stream(self.options.seed, "score", index, which, device=crops.frames.device)
+        clean = crops.clean.expand_as(crops.frames)
+        return treat_as_real(self.generator.measure(clean, generator=draws, origin=crops.origin).noise, crops)
+
+
+def treat_as_real(noise: Tensor, crops: Crops) -> Tensor:
+    """Generated residual as the real one was made: less the burst's own mean without ground truth, valid pixels only."""
+    if crops.centred:
+        noise = noise - noise.mean(dim=1, keepdim=True)
+    return noise * crops.valid
+
+
+def score_batches(validation: CropSource, device: torch.device | str = "cpu") -> list[Crops]:
+    """The crops that every score uses."""
+    batches = [validation.batch(index, "validation") for index in range(SCORE_BATCHES)]
+    return [Crops(*(value.to(device) if isinstance(value, Tensor) else value for value in batch)) for batch in batches]
+
+
+def hold(generator: NoiseGenerator, held: Sequence[str]) -> None:
+    """Take words (``rowt``) and parameters (``periodic.std0``) out of learning, without fixing them in the model."""
+    for component in generator.physical.each():
+        if component.name in held:
+            component.requires_grad_(False)
+        for parameter in component.parameters_table():
+            leaf = component.leaf(parameter.name.split(".")[1])
+            if leaf is not None and parameter.name in held:
+                leaf.requires_grad_(False)

@@ -1,0 +1,80 @@
+"""The folder of a training run: config, metrics, best model, resume state."""
+
+import csv
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from noisemodel.checkpoint import FILE_NAME, write_atomically
+from noisemodel.errors import InputError
+
+# What may change when a run goes on; everything else makes another run.
+MAY_CHANGE = {"num_iter", "epochs", "max_time", "resume", "overwrite", "save_path", "gpus", "nodes", "nr", "device", "notes"}
+
+
+class RunFolder:
+    """Files of one run: ``config.json``, ``metrics.csv``, ``model.safetensors`` (best score), ``resume.ckpt``.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Name the files; nothing is written yet."""
+        self.path = path
+        self.config_file, self.metrics_file = path / "config.json", path / "metrics.csv"
+        self.model_file, self.resume_file = path / FILE_NAME, path / "resume.ckpt"
+
+    def check(self, config: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
+        """Refuse to write over another run, or to go on with other options than the run began with.
+
+        Raises: InputError that says which flag would do.
+        """
+        if resume:
+            if not self.resume_file.is_file():
+                raise InputError(f"{self.resume_file}: nothing to resume; leave --resume out to start a run there")
+            self._check_same(config)
+        elif self.config_file.exists() and not overwrite:
+            raise InputError(f"{self.path} holds a run; give --resume, --overwrite true, or another --save_path")
+        elif self.path.exists() and not self.path.is_dir():
+            raise InputError(f"--save_path {self.path} is a file; name a folder")
+
+    def _check_same(self, config: Mapping[str, Any]) -> None:
+        """Compare with the config that the run began with."""
+        try:
+            before = json.loads(self.config_file.read_text())
+        except (OSError, json.JSONDecodeError) as error:
+            raise InputError(f"{self.config_file}: cannot be read ({error}); start a new run") from error
+        for name in sorted(config.keys() - MAY_CHANGE):
+            if before.get(name) != config[name]:
+                raise InputError(f"--{name} was {before.get(name)!r} when {self.path} began, now {config[name]!r}")
+
+    def begin(self, config: Mapping[str, Any], *, resume: bool) -> None:
+        """Write the config; a new run first clears what an old one left, a resumed one keeps it."""
+        if not resume and self.path.exists():
+            for old in (self.metrics_file, self.model_file, self.resume_file):
+                old.unlink(missing_ok=True)
+            shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
+        write_atomically(self.config_file, lambda file: file.write_text(json.dumps(config, indent=2) + "\n"))
+
+    def add_metrics(self, row: Mapping[str, float]) -> None:
+        """Append a row to ``metrics.csv``, in place of rows from the same step on (after a resume)."""
+        rows = [old for old in self.metrics() if old["step"] < row["step"]]
+        names = list(dict.fromkeys([name for r in (*rows, row) for name in r]))
+
+        def write(file: Path) -> None:
+            with file.open("w", newline="") as handle:
+                table = csv.DictWriter(handle, names)
+                table.writeheader()
+                table.writerows([*rows, row])
+
+        write_atomically(self.metrics_file, write)
+
+    def metrics(self) -> Sequence[dict[str, float]]:
+        """All rows of ``metrics.csv``."""
+        if not self.metrics_file.exists():
+            return []
+        with self.metrics_file.open(newline="") as handle:
+            return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(handle)]

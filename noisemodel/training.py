@@ -1,0 +1,258 @@
+"""Training runs in pytorch-lightning: optimisers, batches by step, checkpoints, progress, resuming."""
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from noisemodel.checkpoint import write_atomically
+from noisemodel.errors import InputError
+from noisemodel.game import Game, GanOptions, score_batches
+from noisemodel.patches import Crops, CropSource
+
+LINES_EVERY_S = 10.0  # where the output is no terminal
+
+
+class StepBatches(Dataset[list[Crops]]):
+    """The batches of one generator step: ``critic_steps`` for the critic, then one for the generator."""
+
+    def __init__(self, source: CropSource, critic_steps: int, rows: slice | None) -> None:
+        """Read ``rows`` of every global batch of ``source``."""
+        self.source, self.critic_steps, self.rows = source, critic_steps, rows
+
+    def __getitem__(self, step: int) -> list[Crops]:
+        """All batches of ``step``."""
+        purposes = [f"critic {k}" for k in range(self.critic_steps)] + ["generator"]
+        return [Crops(*self.source.batch(step, purpose, self.rows)) for purpose in purposes]
+
+
+class StepSampler(Sampler[int]):
+    """Steps from where the run stands to its end: a resumed run goes on with the batch that it had come to."""
+
+    def __init__(self, gan: "NoiseGan") -> None:
+        """Follow the step count of ``gan``."""
+        self.gan = gan
+
+    def __iter__(self) -> Iterator[int]:
+        """The steps still to do."""
+        return iter(range(int(self.gan.step), self.gan.options.num_iter))
+
+    def __len__(self) -> int:
+        """All steps, done ones too: Lightning counts from the first."""
+        return self.gan.options.num_iter
+
+
+class NoiseGan(pl.LightningModule):
+    """Plays a `Game` by hand-written optimisation steps.
+
+    Args:
+        game: generator, critic and losses.
+        source: training batches; each process reads its rows of the global batch.
+    """
+
+    def __init__(self, game: Game, source: CropSource) -> None:
+        """Start at step 0."""
+        super().__init__()
+        self.automatic_optimization = False
+        self.game, self.source, self.options = game, source, game.options
+        self.losses: dict[str, float] = {}
+        self.step: Tensor
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    def train_dataloader(self) -> DataLoader[list[Crops]]:
+        """One item per generator step."""
+        self.game.rank, self.game.world = self.global_rank, self.trainer.world_size
+        share = self.options.batch_size // self.game.world
+        rows = slice(self.game.rank * share, (self.game.rank + 1) * share) if self.game.world > 1 else None
+        batches = StepBatches(self.source, self.options.critic_steps, rows)
+        return DataLoader(batches, batch_size=None, sampler=StepSampler(self))
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Adam for the critic; Adam for the generator, with steps of their own for logs, patterns and the network."""
+        options, generator = self.options, self.game.generator
+        physics = [p for p in generator.physical.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in physics if p.ndim == 0], "lr": options.lr_physics},
+            {"params": [p for p in physics if p.ndim > 0], "lr": options.lr_physics * self.game.ruler.a**0.5},
+            {"params": [] if generator.network is None else list(generator.network.parameters()), "lr": options.lr},
+        ]
+        betas = (options.b1, options.b2)
+        return [
+            torch.optim.Adam(self.game.critic.parameters(), lr=options.lr_critic, betas=betas),
+            torch.optim.Adam([group for group in groups if group["params"]], betas=betas),
+        ]
+
+    def training_step(self, batches: list[Crops], _: int) -> None:
+        """``critic_steps`` steps of the critic, then one of the generator."""
+        for_critic, for_generator = self.optimizers()  # type: ignore[attr-defined]
+        step = int(self.step)
+        self._set_lr(for_critic, step, least=0.1)
+        self._set_lr(for_generator, step, least=0.0)
+        for k, crops in enumerate(batches[:-1]):
+            loss, gap = self.game.critic_loss(crops, f"critic {k}", step)
+            for_critic.zero_grad()
+            self.manual_backward(loss)
+            for_critic.step()
+        self.game.critic.requires_grad_(False)
+        loss = self.game.generator_loss(batches[-1], step)
+        for_generator.zero_grad()
+        self.manual_backward(loss)
+        for_generator.step()
+        self.game.critic.requires_grad_(True)
+        self.step += 1
+        self.losses = {"critic_gap": float(gap), "generator_loss": float(loss)}
+        self.log_dict(self.losses)
+
+    def _set_lr(self, optimizer: Any, step: int, least: float) -> None:
+        """Linear decay from each group's own step to ``least`` of it at num_iter."""
+        left = 1 - step / self.options.num_iter if self.options.lr_decay else 1.0
+        for group in optimizer.param_groups:
+            first = group.setdefault("first_lr", group["lr"])
+            group["lr"] = first * (least + (1 - least) * left)
+
+
+class SyncedCheckpointIO(TorchCheckpointIO):
+    """Writes to a temporary file, syncs and renames: a kill while writing leaves the previous checkpoint."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Save as torch does, atomically."""
+        write_atomically(Path(path), lambda temporary: torch.save(checkpoint, temporary))
+
+
+class Recorder(pl.Callback):
+    """Scores the generator at intervals and at the end; hands each score to ``record``, and saves the resume state.
+
+    Args:
+        validation: where the score's crops come from.
+        interval: generator steps between scores.
+        resume_file: the state to resume from.
+        record: called with (module, score, whether it is the best so far) on the first process, before the state is saved.
+    """
+
+    def __init__(
+        self, validation: CropSource, interval: int, resume_file: Path, record: Callable[[NoiseGan, float, bool], None]
+    ) -> None:
+        """Read the validation crops when training starts."""
+        self.validation, self.interval, self.resume_file, self.record = validation, interval, resume_file, record
+        self.best = float("inf")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best score so far survives a resume."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the best score so far."""
+        self.best = state_dict["best"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Score where the run starts."""
+        self.batches = score_batches(self.validation, pl_module.device)
+        if isinstance(pl_module, NoiseGan) and int(pl_module.step) == 0:
+            self._score(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        """Score at intervals and at the last step."""
+        step = int(pl_module.step)
+        if step % self.interval == 0 or step == pl_module.options.num_iter or trainer.should_stop:
+            self._score(trainer, pl_module)
+
+    def _score(self, trainer: pl.Trainer, gan: NoiseGan) -> None:
+        score = gan.game.score(self.batches)
+        if trainer.is_global_zero:
+            self.record(gan, score, score < self.best)
+        self.best = min(self.best, score)
+        trainer.save_checkpoint(self.resume_file)
+
+
+class Deadline(pl.Callback):
+    """Stops training after ``minutes``, on all processes together."""
+
+    def __init__(self, minutes: float) -> None:
+        """Start the clock."""
+        self.end = time.monotonic() + 60 * minutes
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Stop when the time is over."""
+        over = trainer.strategy.reduce_boolean_decision(time.monotonic() > self.end, all=False)
+        trainer.should_stop = trainer.should_stop or over
+
+
+class ProgressLine(pl.Callback):
+    """A bar with rate, time left and ``describe()`` on a terminal; elsewhere a line every ten seconds."""
+
+    def __init__(self, describe: Callable[[], str]) -> None:
+        """Call ``describe`` for the figures that matter."""
+        self.describe, self.console = describe, Console()
+        columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[rate]:.2f} it/s"), TimeElapsedColumn())
+        self.bar = Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[text]}"), console=self.console)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Start the clock."""
+        self.begin = self.last = time.monotonic()
+        self.first, total = int(pl_module.step), pl_module.options.num_iter
+        self.task = self.bar.add_task("", total=total, completed=self.first, rate=0.0, text=self.describe())
+        if self.console.is_terminal:
+            self.bar.start()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        """Show where the run stands."""
+        now, step, total = time.monotonic(), int(pl_module.step), pl_module.options.num_iter
+        rate = (step - self.first) / (now - self.begin)
+        text = self.describe() if now - self.last > 0.5 or step == total else None
+        self.bar.update(self.task, completed=step, rate=rate, **({"text": text} if text else {}))
+        if not self.console.is_terminal and (now - self.last > LINES_EVERY_S or step == total):
+            self.last = now
+            left = timedelta(seconds=round((total - step) / rate))
+            self.console.print(f"step {step}/{total}  {rate:.2f} it/s  {left} left  {self.describe()}", soft_wrap=True)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Leave the bar as it stands."""
+        self.bar.stop()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Give the terminal back."""
+        self.bar.stop()
+
+
+def fit(
+    gan: NoiseGan,
+    callbacks: list[pl.Callback],
+    *,
+    devices: int = 0,
+    nodes: int = 1,
+    logger: Any = False,
+    resume: Path | None = None,
+) -> None:
+    """Train to num_iter, on CPU (``devices`` 0) or on that many GPUs of each node.
+
+    Raises: InputError if the batch cannot be shared out, or ``resume`` is damaged.
+    """
+    world = max(devices, 1) * nodes
+    if gan.options.batch_size % world:
+        raise InputError(f"--batch_size {gan.options.batch_size} must be a multiple of the {world} processes")
+    trainer = pl.Trainer(
+        accelerator="gpu" if devices else "cpu",
+        devices=max(devices, 1),
+        num_nodes=nodes,
+        strategy="ddp_find_unused_parameters_true" if world > 1 else "auto",
+        max_epochs=1,
+        logger=logger,
+        callbacks=callbacks,
+        plugins=[SyncedCheckpointIO()],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=1,
+        use_distributed_sampler=False,
+        deterministic="warn" if devices else None,
+    )
+    trainer.fit(gan, ckpt_path=resume, weights_only=True)

@@ -1,0 +1,265 @@
+"""Learn a camera's noise from frames: closed-form start, adversarial training, and a table of what was found."""
+
+import math
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pytorch_lightning.loggers import TensorBoardLogger
+from rich.console import Console
+
+import noisemodel
+from datasets import BurstSet, CropSampler, DataOptions, load_dataset
+from datasets.patterns import load_pattern
+from noisemodel.calibration import ClosedForm, calibrate_closed_form
+from noisemodel.commandline import option, run, to_dict
+from noisemodel.errors import InputError
+from noisemodel.evaluation.history import plot_history
+from noisemodel.evaluation.parameter_table import compare_parameters
+from noisemodel.game import Game, GanOptions
+from noisemodel.generator import UNET_OPTS, NoiseGenerator
+from noisemodel.physical import START, PhysicalNoise
+from noisemodel.quantities import describe
+from noisemodel.runs import RunFolder
+from noisemodel.streams import seeded, stream
+from noisemodel.training import Deadline, NoiseGan, ProgressLine, Recorder, fit
+from noisemodel.views import Ruler
+
+NOISELIST = "shot_read_uniform_row1_rowt_fixed1_periodic"
+PRESETS: dict[str, dict[str, Any]] = {
+    "demo": {"init": "default", "num_iter": 500, "save_path": "runs/demo", "overwrite": True, "view": True},
+    "published": {
+        "crop_size": 256, "frames": 16, "batch_size": 1, "patch": 64, "critic_width": 64, "critic_halvings": 3,
+        "spectral_norm": True, "lr": 2e-4, "lr_critic": 2e-4, "lr_physics": 2e-4, "lr_decay": False, "b1": 0.5,
+        "b2": 0.999, "discriminator_loss": "fourier", "num_iter": 500_000, "init": "default",
+    },
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrainOptions(GanOptions):
+    """Everything that ``train_gan_noisemodel.py`` can be told."""
+
+    preset: Literal["demo", "published"] | None = option(None, "a row of settings; flags and --config win over it")
+    dataset: Literal["simulated", "bursts"] = option("simulated", "where frames come from")
+    data_root: Path | None = option(None, "folder of the data set")
+    black_level: float | None = option(None, "black level [DN], where the data do not store it")
+    white_level: float | None = option(None, "white level [DN], where the data do not store it")
+    layout: Literal["mosaic", "planes"] | None = option(None, "mosaic, or planes (mono, RGB)")
+    cfa: str | None = option(None, "colours of a mosaic by position, e.g. RGGB")
+    crop_size: int = option(64, "height and width of training crops, in pixels of a plane")
+    frames: int = option(4, "most frames of a burst per sample")
+    noiselist: str | None = option(None, f"words joined with _ (default: {NOISELIST}, or the --init file's)")
+    network: Literal["noUnet", "Unet", "Unet_cat", "Unet_first"] = option("noUnet", "the network beside the physics")
+    unet_opts: str = option(UNET_OPTS, "residual<True|False>_<conv|avgpool|maxpool>_<tconv|bilinear|nearest>_<activation>")
+    unet_width: int = option(32, "channels of the U-Net at full size")
+    init: str = option("calibrated", "start values: default, calibrated (closed form), or a model file or run folder")
+    start: tuple[str, ...] = option((), "start values NAME=VALUE, in DN, e- or the parameter's own unit")
+    fix: tuple[str, ...] = option((), "held parameters NAME=VALUE, in DN, e- or the parameter's own unit")
+    fixed_pattern: Path | None = option(None, "measured pattern [DN above black] for fixed1 or learnedfixed")
+    epochs: int | None = option(None, "passes over the bursts, batch_size of them a step; num_iter may end it sooner")
+    max_time: float | None = option(None, "minutes after which the run saves and ends")
+    save_path: Path | None = option(None, "the run's folder (default: runs/<dataset>_<network>_<noiselist>)")
+    notes: str = option("", "free text kept with the run")
+    resume: bool = option(False, "go on with the run in save_path")
+    overwrite: bool = option(False, "replace the run in save_path")
+    view: bool = option(False, "write viewnoise's pictures at the end")
+    device: str = option("auto", "auto, cpu, cuda or cuda:N")
+    gpus: int | None = option(None, "GPUs of each node; 0 is the CPU (default: one, if there is one)", aliases=("-g",))
+    nodes: int = option(1, "machines that train together", aliases=("-n",))
+    nr: int = option(0, "number of this machine, 0 .. nodes - 1", aliases=("-nr",))
+
+
+def train(options: TrainOptions) -> None:
+    """Load, calibrate, train, report."""
+    console = Console(soft_wrap=True, quiet=_rank(options) > 0)
+    devices = choose_devices(options)
+    data = load_dataset(
+        options.dataset,
+        DataOptions(options.data_root, options.black_level, options.white_level, options.layout, options.cfa, options.seed),
+    )
+    options = with_steps(options, data)
+    base = None if options.init in ("default", "calibrated") else noisemodel.load(options.init)
+    noiselist = options.noiselist or (base.physical.noiselist if base else NOISELIST)
+    folder = RunFolder(options.save_path or Path("runs") / f"{data.name}_{options.network}_{noiselist}")
+    folder.check(to_dict(options), resume=options.resume, overwrite=options.overwrite)
+    training, validation = (
+        CropSampler(data, crop=options.crop_size, frames=options.frames, batch_size=n, seed=options.seed, split=split)
+        for split, n in (("train", options.batch_size), ("validation", max(8, options.batch_size)))
+    )
+    console.print(f"{data.name}: {len(data.bursts)} bursts ({len(data.darks)} dark), {data.layout}, {data.levels}")
+    closed = calibrate_closed_form(data.bursts, noiselist, data.levels)
+    held = closed.held if training.centred else []
+    for note in [*closed.notes, *(f"{name}: constant over a burst, held; not identifiable from it" for name in held)]:
+        console.print(f"note: {note}")
+    generator = start_model(options, data, noiselist, closed, held, base)
+    gan = NoiseGan(Game(generator, Ruler(*closed.white_line), options, held), training)
+    if _rank(options) == 0:
+        folder.begin(to_dict(options), resume=options.resume)
+    interval = max(1, options.num_iter // 40)
+    recorder = Recorder(validation, interval, folder.resume_file, Records(folder, options, data, time.monotonic()))
+    shown = [p.name for p in generator.physical.parameters_table() if not p.fixed and p.name not in held]
+    figures = partial(_figures, generator, shown)
+    callbacks = [recorder, ProgressLine(figures)]
+    callbacks += [Deadline(options.max_time)] if options.max_time is not None else []
+    logger = TensorBoardLogger(folder.path, name="tensorboard", version="")
+    resume = folder.resume_file if options.resume else None
+    fit(gan, callbacks, devices=devices, nodes=options.nodes, logger=logger, resume=resume)
+    if _rank(options) == 0:
+        report(console, folder, data, closed, held, options)
+
+
+@dataclass(frozen=True)
+class Records:
+    """Writes a row of metrics per score, and the model where the score is the best so far."""
+
+    folder: RunFolder
+    options: TrainOptions
+    data: BurstSet
+    begin: float
+
+    def __call__(self, gan: NoiseGan, score: float, best: bool) -> None:
+        """Record where ``gan`` stands."""
+        generator, step = gan.game.generator, int(gan.step)
+        values = {p.name: p.value for p in generator.physical.parameters_table()}
+        row = {"step": step, "seconds": round(time.monotonic() - self.begin, 1), "score": score, **gan.losses, **values}
+        self.folder.add_metrics(row)
+        if gan.logger is not None:
+            gan.logger.log_metrics({"score": score, **{f"physics/{k}": v for k, v in values.items()}}, step=step)
+        if best:
+            noisemodel.save(
+                generator,
+                self.folder.model_file,
+                program="train_gan_noisemodel.py",
+                options=to_dict(self.options),
+                data=self.data.name,
+                step=step,
+                score=score,
+            )
+
+
+def start_model(
+    options: TrainOptions,
+    data: BurstSet,
+    noiselist: str,
+    closed: ClosedForm,
+    held: list[str],
+    base: NoiseGenerator | None,
+) -> NoiseGenerator:
+    """The generator at its start values: --init, then --start, then --fix."""
+    if base is not None:
+        if (base.physical.noiselist, base.physical.layout) != (noiselist, data.layout):
+            raise InputError(
+                f"--init {options.init} is {base.physical.noiselist}, {base.physical.layout}; "
+                f"the run wants {noiselist}, {data.layout}"
+            )
+        physical = base.physical
+    else:
+        physical = _closed_form_model(data, noiselist, _start_values(options, closed, held))
+    for assignment in options.start:
+        physical.assign(assignment)
+    for assignment in options.fix:
+        physical.fix(assignment)
+    channels = data.bursts[0].shape[1]
+    with seeded(stream(options.seed, "network weights")):
+        generator = NoiseGenerator(
+            physical, options.network, channels=channels, unet_opts=options.unet_opts, unet_width=options.unet_width
+        )
+    if base is not None and base.network is not None and generator.network is not None:
+        if base.config() != generator.config():
+            raise InputError(f"--init {options.init} has another network than --network and --unet_opts ask for")
+        generator.load_state_dict(base.state_dict())
+    return generator
+
+
+def _start_values(options: TrainOptions, closed: ClosedForm, held: list[str]) -> dict[str, Any]:
+    """Start values for --init default or calibrated; what cannot be learned is calibrated in any case."""
+    start = dict(closed.start)
+    if options.init == "default":
+        start = {k: v for k, v in start.items() if k.endswith(("_pattern", "_freq")) or START[k][0] in held}
+    if options.fixed_pattern is not None:
+        start.pop("learnedfixed_pattern", None)
+        start["fixed1_pattern"] = load_pattern(options.fixed_pattern)
+    return start
+
+
+def _closed_form_model(data: BurstSet, noiselist: str, start: Mapping[str, Any]) -> PhysicalNoise:
+    """PhysicalNoise of the data's camera."""
+    return PhysicalNoise.from_noiselist(
+        noiselist, layout=data.layout, levels=data.levels, sensor_size=data.sensor_size, **start
+    )
+
+
+def report(
+    console: Console, folder: RunFolder, data: BurstSet, closed: ClosedForm, held: list[str], options: TrainOptions
+) -> None:
+    """Print true | calibrated | learned, draw the parameters over time, and, with --view, viewnoise's pictures."""
+    model, made = noisemodel.load(folder.path), noisemodel.read_provenance(folder.path)
+    physical, true = model.physical, data.true_parameters or {}
+    calibrated = _closed_form_model(data, physical.noiselist, closed.start)
+    console.print(compare_parameters(physical, calibrated, true, held))
+    console.print(f"best energy score {made['score']:.5f} at step {made['step']}; model: {folder.model_file}")
+    picture = folder.path / "parameters_over_time.png"
+    plot_history(folder.metrics(), physical.parameters_table(), data.levels, true, picture)
+    console.print(f"picture: {picture}")
+    if options.view:
+        from viewnoise import view
+
+        for path in view(model, data, folder.path / "view", seed=options.seed):
+            console.print(f"picture: {path}")
+
+
+def with_steps(options: TrainOptions, data: BurstSet) -> TrainOptions:
+    """num_iter as what num_iter and epochs say, whichever ends first."""
+    if options.epochs is None:
+        return options
+    if options.epochs < 1:
+        raise InputError(f"--epochs must be at least 1, got {options.epochs}")
+    steps = options.epochs * math.ceil(len(data.bursts) / options.batch_size)
+    return replace(options, num_iter=min(options.num_iter, steps))
+
+
+def choose_devices(options: TrainOptions) -> int:
+    """GPUs per node, 0 for the CPU; raises InputError where what is asked for is not there."""
+    visible = torch.cuda.device_count()
+    kind, _, index = options.device.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (index and (kind != "cuda" or not index.isdigit())):
+        raise InputError(f"--device is auto, cpu, cuda or cuda:N, got {options.device!r}")
+    wanted = options.gpus if options.gpus is not None else {"cpu": 0, "cuda": 1}.get(kind, min(visible, 1))
+    if wanted < 0 or not 0 <= options.nr < options.nodes:
+        raise InputError(f"need --gpus >= 0 and 0 <= --nr < --nodes, got {wanted}, {options.nr}, {options.nodes}")
+    if kind == "cpu" and wanted:
+        raise InputError(f"--device cpu and --gpus {wanted} contradict each other; leave one out")
+    if kind == "cuda" and not wanted:
+        raise InputError("--device cuda and --gpus 0 contradict each other; leave one out")
+    if wanted > visible or (index and int(index) >= visible):
+        raise InputError(f"{wanted} GPU(s) wanted ({options.device}), {visible} visible; use --gpus 0 for the CPU")
+    if index:
+        torch.cuda.set_device(int(index))
+    os.environ["NODE_RANK"] = str(options.nr)
+    return wanted
+
+
+def _rank(options: TrainOptions) -> int:
+    """Number of this process; the first one writes and prints."""
+    return int(os.environ.get("LOCAL_RANK", 0)) + options.nr
+
+
+def _figures(generator: NoiseGenerator, names: list[str]) -> str:
+    """The learned physical parameters in DN and electrons."""
+    table = generator.physical.parameters_table()
+    return describe([p for p in table if p.name in names], generator.physical.levels)
+
+
+def main() -> int:
+    """Command line."""
+    return run(train, TrainOptions, "Learn a camera's noise from its frames.", presets=PRESETS)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
