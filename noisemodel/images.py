@@ -159,7 +159,8 @@ def _open_tiff(path: Path, axes: str | None, key: str | None) -> ImageFile:
         page = tif.pages.first
         grey = page.photometric in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.CFA)
         if not grey and page.photometric != tifffile.PHOTOMETRIC.RGB:
-            raise InputError(f"{path} is of kind {tifffile.PHOTOMETRIC(page.photometric).name}; TIFF is read as MINISBLACK, CFA or RGB")
+            kind = tifffile.PHOTOMETRIC(page.photometric).name
+            raise InputError(f"{path} is of kind {kind}; TIFF is read as MINISBLACK, CFA or RGB: convert it")
         if page.axes not in ("YX", "YXS", "SYX") or page.dtype is None:
             raise InputError(f"pages of {path} must be images, got axes {page.axes}; save them as plain pages")
         if page.bitspersample != 8 * page.dtype.itemsize:

@@ -19,7 +19,7 @@ from noisemodel.streams import stream
 
 Array = np.ndarray[Any, np.dtype[Any]]
 BRIGHTEST_FLOAT = 2.0  # floats above this are hardly fractions of the white level
-REMEDY_RGB = "demosaicing has mixed its noise: give the raw mosaic (1 channel or 4 packed planes), or say --per_channel"
+RAW = "give the raw mosaic (1 channel or 4 packed planes)"
 
 
 @final
@@ -47,8 +47,8 @@ class Scale:
         x = (values - self.black) / (self.white - self.black)
         if float(x.max()) > self.brightest:
             raise InputError(
-                f"it has values up to {float(values.max()):g}, but the white level would be {self.white:g} ({self.why}); "
-                "give --black_level and --white_level, or say what is meant by --values full_scale|dn"
+                f"values reach {float(values.max()):g}, but the white level would be {self.white:g} ({self.why}); "
+                "give --black_level and --white_level, or say what values mean by --values full_scale|dn"
             )
         return decode_srgb(x) if self.srgb else x
 
@@ -105,12 +105,12 @@ def model_for(model: NoiseGenerator, channels: int, *, per_channel: bool = False
     """
     mosaic = model.physical.layout == "mosaic"
     if per_channel and not mosaic:
-        raise InputError("--per_channel is for a mosaic model; this one is made for whole planes already, leave it away")
+        raise InputError("--per_channel is for a mosaic model; this one knows whole planes, leave it away")
     if mosaic and channels not in (1, 4):
         if not per_channel:
-            raise InputError(f"it has {channels} channels, the model is one of a mosaic sensor; {REMEDY_RGB}")
+            raise InputError(f"it has {channels} channels, the model is one of a mosaic; {RAW}, or say --per_channel")
         if model.network is not None:
-            raise InputError(f"it has {channels} channels, and the model's network knows only mosaics; {REMEDY_RGB[:-22]}")
+            raise InputError(f"it has {channels} channels, the model's network knows only a mosaic; {RAW}")
         return _planes_twin(model)
     needed = 4 if mosaic else channels
     if model.network is not None and model.channels != needed:
@@ -123,7 +123,11 @@ def _planes_twin(model: NoiseGenerator) -> NoiseGenerator:
     config, weights = model.config(), model.state_dict()
     twin = build({**config, "physical": {**config["physical"], "layout": "planes"}}, weights)
     twin.load_state_dict(weights)
-    return twin.to(next(iter(weights.values())).device if weights else "cpu").eval()
+    return twin.to(_device(model)).eval()
+
+
+def _device(model: NoiseGenerator) -> torch.device:
+    return next((value.device for value in model.state_dict().values()), torch.device("cpu"))
 
 
 @torch.no_grad()
@@ -195,7 +199,7 @@ def synthesize_frames(
     """
     planes = np.moveaxis(image, channel_axis, 0) if channel_axis is not None else image[None]
     light = planes[: len(planes) - alpha]
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = _device(model)
     work = np.float64 if image.dtype == np.float64 else np.float32
     values = torch.from_numpy(np.array(light, work, order="C")).unsqueeze(0).to(device)  # (1, C, H, W)
     signal = scale.to_signal(values).float()

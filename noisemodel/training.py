@@ -1,6 +1,8 @@
 """Training runs in pytorch-lightning: optimisers, batches by step, checkpoints, progress, resuming."""
 
+import logging
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -109,7 +111,7 @@ class NoiseGan(pl.LightningModule):
         for_generator.step()
         self.game.critic.requires_grad_(True)
         self.step += 1
-        self.losses = {"critic_gap": float(gap), "generator_loss": float(loss)}
+        self.losses = {"critic_gap": float(gap), "generator_loss": float(loss.detach())}
         self.log_dict(self.losses)
 
     def _set_lr(self, optimizer: Any, step: int, least: float) -> None:
@@ -170,7 +172,7 @@ class Recorder(pl.Callback):
         if trainer.is_global_zero:
             self.record(gan, score, score < self.best)
         self.best = min(self.best, score)
-        trainer.save_checkpoint(self.resume_file)
+        trainer.save_checkpoint(self.resume_file, weights_only=False)
 
 
 class Deadline(pl.Callback):
@@ -239,6 +241,8 @@ def fit(
     world = max(devices, 1) * nodes
     if gan.options.batch_size % world:
         raise InputError(f"--batch_size {gan.options.batch_size} must be a multiple of the {world} processes")
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec", module="pytorch_lightning")
     trainer = pl.Trainer(
         accelerator="gpu" if devices else "cpu",
         devices=max(devices, 1),

@@ -64,17 +64,17 @@ def line_spectrum(pairs: Sequence[Pair], line: str, *, burst_mean: bool = False)
         burst_mean: of the mean over the frames of each burst, where static lines stand out.
     """
     used = [p for p in pairs if p.real.shape[1:] == pairs[0].real.shape[1:]]
-    spectra, pixel_variance = {}, 0.0
+    profiles, pixel_variance = {}, 0.0
     for name in ("real", "generated"):
         residuals = [getattr(p, name).mean(dim=0, keepdim=True) if burst_mean else getattr(p, name) for p in used]
         pieces = [(r, p.recording) for r, p in zip(residuals, used, strict=True)]
         if name == "real":
             pixel_variance = sum(_variance(*piece) for piece in pieces) / len(pieces)
-        spectra[name] = power_spectrum(torch.cat([line_means(r, at.valid, at.layout, line) for r, at in pieces]))
-    frequency, real = spectra["real"]
-    averaged = pairs[0].recording.valid.sum() / len(real[1:]) / 2
-    count = len(used) if burst_mean else sum(len(p.real) for p in used)
-    return LineSpectrum(frequency, real, spectra["generated"][1], 2 * pixel_variance / float(averaged), count)
+        profiles[name] = torch.cat([line_means(r, at.valid, at.layout, line) for r, at in pieces])
+    (frequency, real), (_, generated) = (power_spectrum(profile) for profile in profiles.values())
+    spectra, lines = profiles["real"].shape
+    averaged = float(sum(p.recording.valid.sum() for p in used)) / len(used) / lines
+    return LineSpectrum(frequency, real, generated, 2 * pixel_variance / averaged, spectra)
 
 
 def darkest(pairs: Sequence[Pair]) -> list[Pair]:

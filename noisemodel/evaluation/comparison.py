@@ -1,0 +1,94 @@
+"""The figures behind the pictures: real against generated residuals, as numbers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from noisemodel.evaluation.line_spectra import line_means
+from noisemodel.evaluation.recording import Pair
+from noisemodel.evaluation.variance_curve import VarianceCurve
+
+
+def compare(
+    real: Tensor, generated: Tensor, *, valid: Tensor | None = None, layout: str = "planes", unit: float = 1.0
+) -> dict[str, dict[str, float]]:
+    """Std of pixels, of row means and of column means, real and generated, and their ratio.
+
+    Args:
+        real, generated: residuals (T, C, h, w) of one scene.
+        valid: (1, C, h, w) bool; all if None.
+        layout: "mosaic" or "planes".
+        unit: what to multiply residuals by, e.g. ``levels.range_dn`` for DN.
+    Returns: {"pixel_std" | "row_mean_std" | "column_mean_std": {"real", "generated", "ratio"}}.
+    """
+    if valid is None:
+        valid = torch.ones_like(real[:1], dtype=torch.bool)
+    found = {}
+    for name, values in (("real", real), ("generated", generated)):
+        found[name] = {
+            "pixel_std": values[:, valid[0]],
+            "row_mean_std": line_means(values, valid, layout, "row"),
+            "column_mean_std": line_means(values, valid, layout, "column"),
+        }
+    return {key: _both(*(_root_mean_square(found[n][key]) * unit for n in ("real", "generated"))) for key in found["real"]}
+
+
+def summary(pairs: Sequence[Pair], curve: VarianceCurve) -> dict[str, Any]:
+    """All compared figures, in DN and JSON-able: per recording, and per signal level."""
+    unit = pairs[0].recording.levels.range_dn
+    recordings = [
+        {
+            "name": p.recording.name,
+            "kind": p.recording.kind,
+            "frames": len(p.real),
+            "mean_signal_dn": _rounded(float(p.recording.clean.mean()) * unit),
+            "saturated_share": _rounded(1.0 - float(p.recording.valid.double().mean())),
+            **compare(p.real, p.generated, valid=p.recording.valid, layout=p.recording.layout, unit=unit),
+        }
+        for p in pairs
+    ]
+    return {
+        "reference": "mean of the frames; what is constant over a burst cancels"
+        if pairs[0].recording.centred
+        else "ground truth",
+        "unit": "DN",
+        "recordings": recordings,
+        "signal_levels": signal_levels(curve, unit),
+    }
+
+
+def signal_levels(curve: VarianceCurve, unit: float) -> list[dict[str, Any]]:
+    """One row per signal level: residual std [DN] real, generated, closed form, and their uncertainty."""
+    closed = curve.parts["sum"]
+    rows = zip(
+        curve.signal, curve.real, curve.real_error, curve.generated, curve.generated_error, closed, curve.floor, strict=True
+    )
+    return [
+        {
+            "signal_dn": _rounded(float(signal) * unit),
+            "std_dn": _both(float(real) ** 0.5 * unit, float(made) ** 0.5 * unit),
+            "physics_closed_form_std_dn": _rounded(float(form) ** 0.5 * unit),
+            "relative_error_of_variance": {
+                "real": _rounded(float(real_error / real)),
+                "generated": _rounded(float(made_error / made)),
+            },
+            "real_second_half_over_first_half_of_variance": _rounded(float(floor)),
+        }
+        for signal, real, real_error, made, made_error, form, floor in rows
+    ]
+
+
+def _both(real: float, generated: float) -> dict[str, float]:
+    ratio = generated / real if real else float("nan")
+    return {"real": _rounded(real), "generated": _rounded(generated), "ratio": _rounded(ratio)}
+
+
+def _root_mean_square(values: Tensor) -> float:
+    return float(values.double().square().mean().sqrt())
+
+
+def _rounded(value: float) -> float:
+    """Five significant digits."""
+    return float(f"{value:.5g}")

@@ -1,0 +1,64 @@
+"""histograms.png: residuals real and generated at several signal levels, and of row and column means."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from noisemodel.evaluation.figure_style import GENERATED, GENERATED_LABEL, REAL, REAL_LABEL, short, styled
+from noisemodel.evaluation.line_spectra import darkest
+from noisemodel.evaluation.recording import Pair
+from noisemodel.evaluation.residual_histograms import ResidualHistogram, at_level, of_lines
+from noisemodel.evaluation.variance_curve import VarianceCurve
+
+LEVELS = 4
+
+
+def histograms(pairs: Sequence[Pair], curve: VarianceCurve) -> list[ResidualHistogram]:
+    """Residuals of pixels at up to 4 signal levels from the darkest to the brightest, then of line means in the dark."""
+    unit = pairs[0].recording.levels.range_dn
+    chosen = np.unique(np.linspace(0, len(curve.signal) - 1, LEVELS).round().astype(int))
+    found = []
+    for index in chosen:
+        low, high = curve.edges[index].tolist()
+        found.append(at_level(pairs, low, high, f"pixels, signal {short(float(curve.signal[index]) * unit)} DN"))
+    dark = darkest(pairs)
+    where = "darks" if dark[0].recording.kind == "dark" else "darkest bursts"
+    return found + [of_lines(dark, line, f"{line} means, {where}") for line in ("row", "column")]
+
+
+def histograms_panel(found: Sequence[ResidualHistogram], *, note: str = "") -> Figure:
+    """Log densities of `histograms`, with their std and the Kolmogorov-Smirnov distance."""
+    columns = (len(found) + 1) // 2
+    with styled("Residuals: how they are distributed", (4.6 * columns, 8.2), note) as figure:
+        axes = figure.subplots(2, columns, squeeze=False)
+        for ax in axes.flat[len(found) :]:
+            ax.set_axis_off()
+        for ax, one in zip(axes.flat, found, strict=False):
+            _draw(ax, one)
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper right", ncols=3)
+    return figure
+
+
+def _draw(ax: Axes, one: ResidualHistogram) -> None:
+    """One histogram on a log axis."""
+    centres = (one.edges[:-1] + one.edges[1:]) / 2
+    ax.stairs(one.real.numpy(), one.edges.numpy(), fill=True, color=REAL, alpha=0.25, lw=0)
+    ax.stairs(one.real.numpy(), one.edges.numpy(), color=REAL, lw=1.5, label=REAL_LABEL, baseline=None)
+    ax.stairs(one.generated.numpy(), one.edges.numpy(), color=GENERATED, lw=1.5, label=GENERATED_LABEL, baseline=None)
+    ax.plot(centres, one.gaussian, color="black", lw=1, ls=":", label="Gaussian of the real mean and std")
+    positive = one.real[one.real > 0]
+    top = max(float(one.real.max()), float(one.generated.max()), float(one.gaussian.max()))
+    ax.set_yscale("log")
+    ax.set_ylim(max(float(positive.min()) / 2, top * 1e-7) if len(positive) else None, top * 12)
+    ax.set_title(one.title, loc="left")
+    ax.set_xlabel("residual [DN]")
+    ax.set_ylabel("density [1/DN]")
+    floor = "" if np.isnan(one.floor) else f"   (real against real {one.floor:.4f})"
+    text = (
+        f"std  real {short(one.real_std)}   generated {short(one.generated_std)} DN\n"
+        f"KS  {one.ks:.4f}{floor}"
+    )
+    ax.text(0.02, 0.98, text, transform=ax.transAxes, va="top", fontsize=8.8)
