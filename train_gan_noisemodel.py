@@ -32,7 +32,7 @@ from noisemodel.views import Ruler
 
 NOISELIST = "shot_read_uniform_row1_rowt_fixed1_periodic"
 PRESETS: dict[str, dict[str, Any]] = {
-    "demo": {"init": "default", "num_iter": 500, "save_path": "runs/demo", "overwrite": True, "view": True},
+    "demo": {"init": "default", "num_iter": 600, "save_path": "runs/demo", "overwrite": True, "view": True},
     "published": {
         "crop_size": 256, "frames": 16, "batch_size": 1, "patch": 64, "critic_width": 64, "critic_halvings": 3,
         "spectral_norm": True, "lr": 2e-4, "lr_critic": 2e-4, "lr_physics": 2e-4, "lr_decay": False, "b1": 0.5,
@@ -52,7 +52,7 @@ class TrainOptions(GanOptions):
     white_level: float | None = option(None, "white level [DN], where the data do not store it")
     layout: Literal["mosaic", "planes"] | None = option(None, "mosaic, or planes (mono, RGB)")
     cfa: str | None = option(None, "colours of a mosaic by position, e.g. RGGB")
-    crop_size: int = option(64, "height and width of training crops, in pixels of a plane")
+    crop_size: int = option(32, "height and width of training crops, in pixels of a plane")
     frames: int = option(4, "most frames of a burst per sample")
     noiselist: str | None = option(None, f"words joined with _ (default: {NOISELIST}, or the --init file's)")
     network: Literal["noUnet", "Unet", "Unet_cat", "Unet_first"] = option("noUnet", "the network beside the physics")
@@ -76,13 +76,17 @@ class TrainOptions(GanOptions):
 
 
 def train(options: TrainOptions) -> None:
-    """Load, calibrate, train, report."""
+    """Load the data set, and train on it."""
+    asked = DataOptions(
+        options.data_root, options.black_level, options.white_level, options.layout, options.cfa, options.seed
+    )
+    train_on(load_dataset(options.dataset, asked), options)
+
+
+def train_on(data: BurstSet, options: TrainOptions) -> None:
+    """Calibrate, train, report."""
     console = Console(soft_wrap=True, quiet=_rank(options) > 0)
     devices = choose_devices(options)
-    data = load_dataset(
-        options.dataset,
-        DataOptions(options.data_root, options.black_level, options.white_level, options.layout, options.cfa, options.seed),
-    )
     options = with_steps(options, data)
     base = None if options.init in ("default", "calibrated") else noisemodel.load(options.init)
     noiselist = options.noiselist or (base.physical.noiselist if base else NOISELIST)
@@ -125,8 +129,9 @@ class Records:
 
     def __call__(self, gan: NoiseGan, score: float, best: bool) -> None:
         """Record where ``gan`` stands."""
-        generator, step = gan.game.generator, int(gan.step)
+        generator, step = gan.game.averaged, int(gan.step)
         values = {p.name: p.value for p in generator.physical.parameters_table()}
+        values |= {f"last.{p.name}": p.value for p in gan.game.generator.physical.parameters_table()}
         row = {"step": step, "seconds": round(time.monotonic() - self.begin, 1), "score": score, **gan.losses, **values}
         self.folder.add_metrics(row)
         if gan.logger is not None:

@@ -1,5 +1,6 @@
 """The adversarial game itself, in plain torch: what the critic and the generator minimise, and the proper score."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +19,7 @@ from noisemodel.streams import seeded, stream
 from noisemodel.views import VIEWS, Ruler, noise_features
 
 SCORE_BATCHES = 8
+ETA = 3  # the average's weight grows as step^ETA
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class GanOptions:
         "patches_after", "cut crops into patches before or after the noise is added"
     )
     patch: int = option(32, "height and width of what the critic sees, in pixels of a plane")
-    num_iter: int = option(500, "generator steps")
+    num_iter: int = option(600, "generator steps")
     batch_size: int = option(4, "bursts per step, over all GPUs")
     lr: float = option(2e-4, "Adam step of the U-Net")
     lr_critic: float = option(3e-3, "Adam step of the critic")
@@ -43,7 +45,7 @@ class GanOptions:
     b2: float = option(0.9, "Adam beta2")
     critic_steps: int = option(5, "critic steps per generator step")
     lambda_gp: float = option(10.0, "weight of the gradient penalty")
-    critic_width: int = option(32, "channels of the critic's first convolution")
+    critic_width: int = option(16, "channels of the critic's first convolution")
     critic_halvings: int = option(0, "stride-2 convolutions of the critic, each doubling the width")
     spectral_norm: bool = option(False, "spectral norm on the critic's convolutions")
     seed: int = option(0, "of every random stream")
@@ -83,6 +85,7 @@ class Game(nn.Module):
         self.perceptual: nn.Module | None = perceptual_loss() if options.generator_loss == "lpips" else None
         self.rank, self.world = 0, 1  # of the process, where several share a batch
         hold(generator, held)
+        self.averaged = copy.deepcopy(generator).requires_grad_(False)
         if not any(p.requires_grad for p in generator.parameters()):
             raise InputError("nothing to learn: every parameter is fixed or not identifiable from this data")
 
@@ -105,6 +108,16 @@ class Game(nn.Module):
             pictures = ((reference + noise).flatten(0, 1) for noise in (fake, real))
             loss = loss + self.options.lambda_lpips * perceptual_distance(self.perceptual, *pictures)
         return loss
+
+    @torch.no_grad()
+    def average(self, step: int) -> None:
+        """Move ``averaged`` by (eta + 1) / (step + eta) to the generator: polynomial-decay averaging (Shamir 2013).
+
+        An adversarial game circles around its equilibrium; the average, weighted by step^eta, lies in the middle.
+        """
+        share = (ETA + 1) / (step + ETA)
+        for mean, value in zip(self.averaged.parameters(), self.generator.parameters(), strict=True):
+            mean.lerp_(value, share)
 
     def look(self, residual: Tensor, reference: Tensor) -> Tensor:
         """What the critic sees."""
@@ -136,7 +149,7 @@ class Game(nn.Module):
 
     @torch.no_grad()
     def score(self, batches: Sequence[Crops]) -> float:
-        """Energy score of generated against real noise, in units of the ruler; lower is better.
+        """Energy score of the averaged generator against real noise, in units of the ruler; lower is better.
 
         Summed over pixels, line means and, with ground truth, burst means; always with the same draws. Every process
         computes the same figure.
@@ -156,7 +169,7 @@ class Game(nn.Module):
         """One of the draws that every score uses."""
         draws = stream(self.options.seed, "score", index, which, device=crops.frames.device)
         clean = crops.clean.expand_as(crops.frames)
-        return treat_as_real(self.generator.measure(clean, generator=draws, origin=crops.origin).noise, crops)
+        return treat_as_real(self.averaged.measure(clean, generator=draws, origin=crops.origin).noise, crops)
 
 
 def treat_as_real(noise: Tensor, crops: Crops) -> Tensor:

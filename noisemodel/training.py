@@ -111,6 +111,7 @@ class NoiseGan(pl.LightningModule):
         for_generator.step()
         self.game.critic.requires_grad_(True)
         self.step += 1
+        self.game.average(step + 1)
         self.losses = {"critic_gap": float(gap), "generator_loss": float(loss.detach())}
         self.log_dict(self.losses)
 

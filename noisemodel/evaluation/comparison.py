@@ -1,5 +1,6 @@
 """The figures behind the pictures: real against generated residuals, as numbers."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from noisemodel.evaluation.variance_curve import VarianceCurve
 
 def compare(
     real: Tensor, generated: Tensor, *, valid: Tensor | None = None, layout: str = "planes", unit: float = 1.0
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, float | None]]:
     """Std of pixels, of row means and of column means, real and generated, and their ratio.
 
     Args:
@@ -32,7 +33,9 @@ def compare(
             "row_mean_std": line_means(values, valid, layout, "row"),
             "column_mean_std": line_means(values, valid, layout, "column"),
         }
-    return {key: _both(*(_root_mean_square(found[n][key]) * unit for n in ("real", "generated"))) for key in found["real"]}
+    return {
+        key: _both(*(_root_mean_square(found[n][key]) * unit for n in ("real", "generated"))) for key in found["real"]
+    }
 
 
 def summary(pairs: Sequence[Pair], curve: VarianceCurve) -> dict[str, Any]:
@@ -63,7 +66,14 @@ def signal_levels(curve: VarianceCurve, unit: float) -> list[dict[str, Any]]:
     """One row per signal level: residual std [DN] real, generated, closed form, and their uncertainty."""
     closed = curve.parts["sum"]
     rows = zip(
-        curve.signal, curve.real, curve.real_error, curve.generated, curve.generated_error, closed, curve.floor, strict=True
+        curve.signal,
+        curve.real,
+        curve.real_error,
+        curve.generated,
+        curve.generated_error,
+        closed,
+        curve.floor,
+        strict=True,
     )
     return [
         {
@@ -80,7 +90,7 @@ def signal_levels(curve: VarianceCurve, unit: float) -> list[dict[str, Any]]:
     ]
 
 
-def _both(real: float, generated: float) -> dict[str, float]:
+def _both(real: float, generated: float) -> dict[str, float | None]:
     ratio = generated / real if real else float("nan")
     return {"real": _rounded(real), "generated": _rounded(generated), "ratio": _rounded(ratio)}
 
@@ -89,6 +99,6 @@ def _root_mean_square(values: Tensor) -> float:
     return float(values.double().square().mean().sqrt())
 
 
-def _rounded(value: float) -> float:
-    """Five significant digits."""
-    return float(f"{value:.5g}")
+def _rounded(value: float) -> float | None:
+    """Five significant digits; None, which JSON has, for what is not finite."""
+    return float(f"{value:.5g}") if math.isfinite(value) else None

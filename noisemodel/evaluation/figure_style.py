@@ -32,7 +32,7 @@ COMPONENT_STYLES: dict[str, tuple[str, str]] = {
 OTHER_STYLE = ("#333333", ":")
 RESIDUAL_MAP = "RdBu_r"
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "axes.titlesize": 10.5,
@@ -86,8 +86,13 @@ def without_axes(ax: Axes) -> None:
         spine.set_visible(False)
 
 
-def short(value: float) -> str:
-    """A figure with three or four significant digits, without an exponent where it can be read without."""
-    if value == 0 or 1e-3 <= abs(value) < 1e5:
-        return f"{value:.4g}"
-    return f"{value:.3g}"
+def short(value: float, digits: int = 3) -> str:
+    """A figure with ``digits`` significant digits, without an exponent where it can be read without."""
+    if 10**digits <= abs(value) < 1e6:
+        return f"{value:.0f}"
+    return f"{value:.{digits}g}"
+
+
+def signal_text(value_dn: float) -> str:
+    """A signal level [DN]; what is far below a DN is 0."""
+    return "0 DN" if abs(value_dn) < 0.05 else f"{short(value_dn)} DN"

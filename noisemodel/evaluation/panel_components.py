@@ -6,13 +6,12 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from noisemodel.evaluation.figure_style import RESIDUAL_MAP, short, styled, without_axes
+from noisemodel.evaluation.figure_style import RESIDUAL_MAP, short, signal_text, styled, without_axes
 from noisemodel.evaluation.panel_images import sensor_picture
 from noisemodel.evaluation.recording import Recording
 from noisemodel.generator import NoiseGenerator
 
 SIDE = 128  # of the part that is shown [sensor pixels]
-COLUMNS = 5
 
 
 def components_panel(
@@ -25,10 +24,12 @@ def components_panel(
     parts["sum"] = sum(parts.values(), torch.zeros_like(clean).unsqueeze(0))
     unit, gain = recording.levels.range_dn, gain_of(model)
     count = len(parts)
-    columns = min(COLUMNS, count) if count % COLUMNS != 1 else min(4, count)
+    columns = min((5, 4, 3), key=lambda wide: -count % wide)  # the fewest empty places
     rows = math.ceil(count / columns)
-    title = f"Noise of each component: one draw on {recording.name}, mean signal {float(clean.mean()) * unit:.4g} DN"
-    with styled(title, (3.1 * max(columns, 3), 3.05 * rows + 0.9), note) as figure:
+    title = (
+        f"Noise of each component: one draw on {recording.name}, mean signal {signal_text(float(clean.mean()) * unit)}"
+    )
+    with styled(title, (3.2 * columns, 3.1 * rows + 0.9), note) as figure:
         axes = figure.subplots(rows, columns, squeeze=False)
         for ax in axes.flat[count:]:
             ax.set_axis_off()
@@ -42,7 +43,7 @@ def components_panel(
             ax.set_title(f"$\\bf{{{word}}}$\nstd {short(std)} DN{electrons}")
             bar = figure.colorbar(drawn, ax=ax, shrink=0.85, aspect=16, pad=0.03)
             bar.ax.set_title("DN", fontsize=8.5)
-            bar.outline.set_visible(False)  # type: ignore[operator]
+            bar.outline.set_visible(False)
     return figure
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from noisemodel.evaluation.figure_style import GENERATED, GENERATED_LABEL, REAL, REAL_LABEL, short, styled
+from noisemodel.evaluation.figure_style import GENERATED, GENERATED_LABEL, REAL, REAL_LABEL, short, signal_text, styled
 from noisemodel.evaluation.line_spectra import darkest
 from noisemodel.evaluation.recording import Pair
 from noisemodel.evaluation.residual_histograms import ResidualHistogram, at_level, of_lines
@@ -16,13 +16,13 @@ LEVELS = 4
 
 
 def histograms(pairs: Sequence[Pair], curve: VarianceCurve) -> list[ResidualHistogram]:
-    """Residuals of pixels at up to 4 signal levels from the darkest to the brightest, then of line means in the dark."""
+    """Residuals of pixels at 4 signal levels from the darkest to the brightest, then of line means in the dark."""
     unit = pairs[0].recording.levels.range_dn
     chosen = np.unique(np.linspace(0, len(curve.signal) - 1, LEVELS).round().astype(int))
     found = []
     for index in chosen:
         low, high = curve.edges[index].tolist()
-        found.append(at_level(pairs, low, high, f"pixels, signal {short(float(curve.signal[index]) * unit)} DN"))
+        found.append(at_level(pairs, low, high, f"pixels, signal {signal_text(float(curve.signal[index]) * unit)}"))
     dark = darkest(pairs)
     where = "darks" if dark[0].recording.kind == "dark" else "darkest bursts"
     return found + [of_lines(dark, line, f"{line} means, {where}") for line in ("row", "column")]
@@ -57,8 +57,5 @@ def _draw(ax: Axes, one: ResidualHistogram) -> None:
     ax.set_xlabel("residual [DN]")
     ax.set_ylabel("density [1/DN]")
     floor = "" if np.isnan(one.floor) else f"   (real against real {one.floor:.4f})"
-    text = (
-        f"std  real {short(one.real_std)}   generated {short(one.generated_std)} DN\n"
-        f"KS  {one.ks:.4f}{floor}"
-    )
+    text = f"std  real {short(one.real_std, 4)}   generated {short(one.generated_std, 4)} DN\nKS  {one.ks:.4f}{floor}"
     ax.text(0.02, 0.98, text, transform=ax.transAxes, va="top", fontsize=8.8)

@@ -6,7 +6,16 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from noisemodel.evaluation.figure_style import (
-    CLOSED_FORM, COMPONENT_STYLES, FLOOR, GENERATED, GENERATED_LABEL, OTHER_STYLE, REAL, REAL_LABEL, styled,
+    CLOSED_FORM,
+    COMPONENT_STYLES,
+    FLOOR,
+    GENERATED,
+    GENERATED_LABEL,
+    OTHER_STYLE,
+    REAL,
+    REAL_LABEL,
+    short,
+    styled,
 )  # fmt: skip
 from noisemodel.evaluation.variance_curve import VarianceCurve
 from noisemodel.sensor import Levels
@@ -32,9 +41,8 @@ def variance_panel(curve: VarianceCurve, levels: Levels, *, has_network: bool = 
         _finish_above(above, curve, unit)
         below.plot(signal, (curve.parts["sum"] / curve.real).numpy(), color=CLOSED_FORM, lw=1.4)
         floor = np.abs(curve.floor.numpy() - 1).clip(1e-4)
-        below.fill_between(
-            signal, 1 - floor, 1 + floor, color=FLOOR, alpha=0.35, lw=0, label="real against real (halves of the frames)"
-        )
+        halves = "real against real\n(halves of the frames)"
+        below.fill_between(signal, 1 - floor, 1 + floor, color=FLOOR, alpha=0.35, lw=0, label=halves)
         _finish_below(below, signal, levels)
     return figure
 
@@ -62,7 +70,7 @@ def _points(
 def _finish_above(ax: Axes, curve: VarianceCurve, unit: float) -> None:
     lowest = min(float(x.min()) for x in (curve.real, curve.generated))
     highest = max(float(x.max()) for x in (curve.real, curve.generated))
-    shown = [float(p[p > 0].min()) for p in curve.parts.values() if (p > 0).any()]
+    shown = [float(p.median()) for p in curve.parts.values() if p.median() > 0]
     bottom = max(min([lowest, *shown]), lowest * LOWEST_SHARE)
     ax.set_yscale("log")
     ax.set_ylim(bottom * unit**2 / 1.8, highest * unit**2 * 2.5)
@@ -74,11 +82,11 @@ def _finish_above(ax: Axes, curve: VarianceCurve, unit: float) -> None:
 
 def _finish_below(ax: Axes, signal: np.ndarray, levels: Levels) -> None:
     """The ratio's axis, and a signal axis that has room for the dark (0 has no logarithm)."""
-    linear = 0.5 * min(1.0, levels.range_dn * 4e-4)
-    ax.set_xscale("symlog", linthresh=2 * linear, linscale=0.4)
-    ax.set_xlim(min(float(signal.min()), 0) - 0.5 * linear, float(signal.max()) * 1.25)
+    linear = min(1.0, levels.range_dn * 4e-4)
+    ax.set_xscale("symlog", linthresh=linear, linscale=0.4)
+    ax.set_xlim(min(float(signal.min()), 0) - 0.25 * linear, max(float(signal.max()) * 1.25, linear))
     low, high = ax.get_ylim()
     ax.set_ylim(max(low, -0.05), min(high, 3.0))
     ax.set_ylabel("ratio to real")
-    ax.set_xlabel("clean signal above black [DN]   (bars: 2 standard errors; linear below the first power of ten)")
+    ax.set_xlabel(f"clean signal above black [DN], linear below {short(linear)} DN; bars: 2 standard errors")
     ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
+from rich import box
 from rich.table import Table
 
 from noisemodel.evaluation.figure_style import short, styled
@@ -12,8 +14,9 @@ from noisemodel.physical import PhysicalNoise
 from noisemodel.quantities import in_unit
 from noisemodel.sensor import Levels
 
-HEADINGS = ("parameter", "value", "unit", "in DN", "in e⁻", "state")
-UNITS = {"white": "of white", "white/e-": "of white per e⁻", "1": "of the signal", "cycles/px": "cycles/px"}
+HEADINGS = ("parameter", "of white", "DN", "electrons", "state", "true value", "model off by")
+RIGHT = HEADINGS[1:4] + HEADINGS[5:]
+UNITS = {"white": "", "white/e-": " per e⁻", "1": " of signal", "cycles/px": " cycles/px"}
 
 
 @dataclass(frozen=True)
@@ -22,16 +25,16 @@ class ParameterRow:
 
     name: str
     value: str
-    unit: str
     dn: str
     electrons: str
     state: str
     true: str = ""
+    off: str = ""
 
     def cells(self, with_truth: bool) -> list[str]:
         """The texts of a line."""
-        texts = [self.name, self.value, self.unit, self.dn, self.electrons, self.state]
-        return [*texts, self.true] if with_truth else texts
+        texts = [self.name, self.value, self.dn, self.electrons, self.state]
+        return [*texts, self.true, self.off] if with_truth else texts
 
 
 def parameter_rows(
@@ -59,24 +62,38 @@ def parameter_rows(
         hidden = centred and (physical.component(word).static or p.name == "periodic.std0")
         state = "not identifiable from this data" if hidden else "fixed" if p.fixed else "free"
         dn, electrons = (in_unit(p, unit, levels, gain) for unit in ("DN", "e-"))
-        dn_text = "" if dn is None else f"{short(dn)} DN" + ("/e⁻" if p.unit == "white/e-" else "")
-        known = (true or {}).get(p.name)
+        dn_unit = " DN/e⁻" if p.unit == "white/e-" else " DN"
         rows.append(
             ParameterRow(
-                p.name, f"{p.value:.4g}", UNITS.get(p.unit, p.unit), dn_text,
-                "" if electrons is None else f"{short(electrons)} e⁻", state,
-                "" if known is None else f"{known:.4g} ({100 * (p.value / known - 1):+.1f} %)",
-            )  # fmt: skip
+                p.name,
+                f"{p.value:.4g}{UNITS.get(p.unit, p.unit)}",
+                _text(dn, dn_unit),
+                _text(electrons, " e⁻"),
+                state,
+                *_truth(p.value, dn, dn_unit, (true or {}).get(p.name)),
+            )
         )
     return rows
+
+
+def _text(value: float | None, unit: str) -> str:
+    return "" if value is None else f"{short(value, 4)}{unit}"
+
+
+def _truth(value: float, dn: float | None, dn_unit: str, known: float | None) -> tuple[str, str]:
+    """The true value, in DN where it has such a unit, and by how much the model is off."""
+    if known is None:
+        return "", ""
+    off = f"{100 * (value / known - 1):+.1f} %".replace("-0.0", "+0.0")
+    return (f"{known:.4g}" if dn is None else _text(dn * known / value, dn_unit)), off
 
 
 def parameter_table(rows: Sequence[ParameterRow], title: str = "") -> Table:
     """The table for a terminal."""
     with_truth = any(row.true for row in rows)
-    table = Table(title=title or None, title_justify="left")
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
     for heading in _headings(with_truth):
-        table.add_column(heading, justify="right" if heading in ("value", "in DN", "in e⁻") else "left")
+        table.add_column(heading, justify="right" if heading in RIGHT else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row.cells(with_truth))
     return table
@@ -85,23 +102,27 @@ def parameter_table(rows: Sequence[ParameterRow], title: str = "") -> Table:
 def parameters_panel(rows: Sequence[ParameterRow], title: str, *, note: str = "") -> Figure:
     """The table as a picture."""
     with_truth = any(row.true for row in rows)
-    cells = [row.cells(with_truth) for row in rows] or [["no parameters", *[""] * (len(HEADINGS) - 1)]]
+    cells = [row.cells(with_truth) for row in rows] or [["no parameters", "", "", "", ""]]
     headings = _headings(with_truth)
     widths = [max(len(text) for text in column) + 3 for column in zip(headings, *cells, strict=True)]
     with styled(title, (max(0.098 * sum(widths), 8.0), 0.34 * (len(cells) + 1) + 1.1), note) as figure:
         ax = figure.subplots()
         ax.set_axis_off()
         drawn = ax.table(
-            cells, colLabels=headings, colWidths=[w / sum(widths) for w in widths], bbox=(0, 0, 1, 1), edges="horizontal",
-        )  # fmt: skip
+            cells,
+            colLabels=headings,
+            colWidths=[w / sum(widths) for w in widths],
+            bbox=Bbox.unit(),
+            edges="horizontal",
+        )
         drawn.auto_set_font_size(False)
         drawn.set_fontsize(10)
         for (row, column), cell in drawn.get_celld().items():
             cell.set_edgecolor("#CCCCCC")
-            right = headings[column] in ("value", "in DN", "in e⁻")
+            right = headings[column] in RIGHT
             cell.set_text_props(ha="right" if right else "left", weight="bold" if row == 0 else "normal")
     return figure
 
 
 def _headings(with_truth: bool) -> list[str]:
-    return [*HEADINGS, "true value (model off by)"] if with_truth else list(HEADINGS)
+    return list(HEADINGS if with_truth else HEADINGS[:5])

@@ -100,7 +100,7 @@ def read_recording(
     summary = burst.summary()
     centred, count = burst.truth is None, min(burst.shape[0], most_frames)
     if centred and count < 2:
-        raise InputError(f"{burst.path} has one frame and no ground truth; noise shows from 2 frames of a static scene on")
+        raise InputError(f"{burst.path} has one frame and no ground truth; record 2 or more of a static scene")
     rows, columns = (
         _window(burst.origin[a], burst.shape[2 + a], size, burst.pixel_step, extent and extent[a]) for a in (0, 1)
     )

@@ -19,7 +19,7 @@ class ResidualHistogram:
     """Densities [1 / DN] of real and generated residuals over (K + 1,) ``edges`` [DN].
 
     real_std, generated_std: [DN].
-    ks: largest difference of the cumulative histograms; floor: the same of the real frames' two halves (NaN: no halves).
+    ks: largest difference of the cumulative histograms; floor: the same of the real frames' two halves.
     """
 
     title: str

@@ -69,8 +69,9 @@ def variance_curve(model: NoiseGenerator, pairs: Sequence[Pair]) -> VarianceCurv
     floor = _halves(real, counts)
     signal = torch.stack(signals).sum(dim=0) / total
     spans = torch.stack([edges[:-1], edges[1:]], dim=1)
-    columns = (signal, real_mean, real_error, made_mean, made_error, floor)
-    return VarianceCurve(*(column[kept] for column in columns), parts=parts, edges=spans[kept])
+    return VarianceCurve(
+        signal[kept], real_mean[kept], real_error[kept], made_mean[kept], made_error[kept], floor[kept], parts, spans[kept]
+    )  # fmt: skip
 
 
 def mean_and_error(sums: Sequence[Tensor], counts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
