@@ -32,11 +32,11 @@ from noisemodel.views import Ruler
 
 NOISELIST = "shot_read_uniform_row1_rowt_fixed1_periodic"
 PRESETS: dict[str, dict[str, Any]] = {
-    "demo": {"init": "default", "num_iter": 600, "save_path": "runs/demo", "overwrite": True, "view": True},
+    "demo": {"num_iter": 500, "save_path": "runs/demo", "overwrite": True, "view": True},
     "published": {
         "crop_size": 256, "frames": 16, "batch_size": 1, "patch": 64, "critic_width": 64, "critic_halvings": 3,
         "spectral_norm": True, "lr": 2e-4, "lr_critic": 2e-4, "lr_physics": 2e-4, "lr_decay": False, "b1": 0.5,
-        "b2": 0.999, "discriminator_loss": "fourier", "num_iter": 500_000, "init": "default",
+        "b2": 0.999, "warmup": 0, "discriminator_loss": "fourier", "num_iter": 500_000, "init": "default",
     },
 }  # fmt: skip
 
@@ -56,7 +56,7 @@ class TrainOptions(GanOptions):
     frames: int = option(4, "most frames of a burst per sample")
     noiselist: str | None = option(None, f"words joined with _ (default: {NOISELIST}, or the --init file's)")
     network: Literal["noUnet", "Unet", "Unet_cat", "Unet_first"] = option("noUnet", "the network beside the physics")
-    unet_opts: str = option(UNET_OPTS, "residual<True|False>_<conv|avgpool|maxpool>_<tconv|bilinear|nearest>_<activation>")
+    unet_opts: str = option(UNET_OPTS, "residual<True|False>_<down>_<up>_<activation>, see docs/training.md")
     unet_width: int = option(32, "channels of the U-Net at full size")
     init: str = option("calibrated", "start values: default, calibrated (closed form), or a model file or run folder")
     start: tuple[str, ...] = option((), "start values NAME=VALUE, in DN, e- or the parameter's own unit")
@@ -92,10 +92,9 @@ def train_on(data: BurstSet, options: TrainOptions) -> None:
     noiselist = options.noiselist or (base.physical.noiselist if base else NOISELIST)
     folder = RunFolder(options.save_path or Path("runs") / f"{data.name}_{options.network}_{noiselist}")
     folder.check(to_dict(options), resume=options.resume, overwrite=options.overwrite)
-    training, validation = (
-        CropSampler(data, crop=options.crop_size, frames=options.frames, batch_size=n, seed=options.seed, split=split)
-        for split, n in (("train", options.batch_size), ("validation", max(8, options.batch_size)))
-    )
+    sampler = partial(CropSampler, data, crop=options.crop_size, frames=options.frames, seed=options.seed)
+    training = sampler(batch_size=options.batch_size, split="train")
+    validation = sampler(batch_size=max(8, options.batch_size), split="validation")
     console.print(f"{data.name}: {len(data.bursts)} bursts ({len(data.darks)} dark), {data.layout}, {data.levels}")
     closed = calibrate_closed_form(data.bursts, noiselist, data.levels)
     held = closed.held if training.centred else []
@@ -120,14 +119,14 @@ def train_on(data: BurstSet, options: TrainOptions) -> None:
 
 @dataclass(frozen=True)
 class Records:
-    """Writes a row of metrics per score, and the model where the score is the best so far."""
+    """Writes a row of metrics per score, and the model where it is to be kept."""
 
     folder: RunFolder
     options: TrainOptions
     data: BurstSet
     begin: float
 
-    def __call__(self, gan: NoiseGan, score: float, best: bool) -> None:
+    def __call__(self, gan: NoiseGan, score: float, keep: bool) -> None:
         """Record where ``gan`` stands."""
         generator, step = gan.game.averaged, int(gan.step)
         values = {p.name: p.value for p in generator.physical.parameters_table()}
@@ -136,7 +135,7 @@ class Records:
         self.folder.add_metrics(row)
         if gan.logger is not None:
             gan.logger.log_metrics({"score": score, **{f"physics/{k}": v for k, v in values.items()}}, step=step)
-        if best:
+        if keep:
             noisemodel.save(
                 generator,
                 self.folder.model_file,
@@ -208,7 +207,11 @@ def report(
     physical, true = model.physical, data.true_parameters or {}
     calibrated = _closed_form_model(data, physical.noiselist, closed.start)
     console.print(compare_parameters(physical, calibrated, true, held))
-    console.print(f"best energy score {made['score']:.5f} at step {made['step']}; model: {folder.model_file}")
+    first = folder.metrics()[0]["score"]
+    console.print(
+        f"energy score (lower is better): {first:.5f} at the start, {made['score']:.5f} at step {made['step']}"
+    )
+    console.print(f"model: {folder.model_file}")
     picture = folder.path / "parameters_over_time.png"
     plot_history(folder.metrics(), physical.parameters_table(), data.levels, true, picture)
     console.print(f"picture: {picture}")

@@ -47,10 +47,11 @@ def main() -> None:
             found = run(seed, Path(folder) / "run")
         minutes = (time.monotonic() - begin) / 60
         rows += [(seed, name, true, learned, minutes) for name, true, learned in found]
-    print("\n| seed | parameter | start / true | true [DN] | learned [DN] | off | minutes |\n|---|---|---|---|---|---|---|")
+    print("\n| seed | parameter | start / true | true [DN] | learned [DN] | off | minutes |")
+    print("|---|---|---|---|---|---|---|")
     for seed, name, true, learned, minutes in rows:
-        factor = "1/3" if name == "read.std" else "3"
-        print(f"| {seed} | {name} | {factor} | {true:.4g} | {learned:.4g} | {learned / true - 1:+.1%} | {minutes:.1f} |")
+        factor, off = "1/3" if name == "read.std" else "3", learned / true - 1
+        print(f"| {seed} | {name} | {factor} | {true:.4g} | {learned:.4g} | {off:+.1%} | {minutes:.1f} |")
 
 
 if __name__ == "__main__":

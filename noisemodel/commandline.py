@@ -62,8 +62,9 @@ def parse(
         parser = _parser(config_class, hints, description)
         found = parser.parse_args(words)
         if presets and found["preset"] is not None:
-            settings = [f"--{name}={json.dumps(value)}".replace('"', "") for name, value in presets[found["preset"]].items()]
-            found = parser.parse_args([*settings, *words])
+            settings = presets[found["preset"]].items()
+            first = [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in settings]
+            found = parser.parse_args([*first, *words])
         return config_class(**{name: tuple(v) if isinstance(v := found[name], list) else v for name in flags})
     except argparse.ArgumentError as error:
         _complain(_explain(str(error), hints, flags))

@@ -35,15 +35,16 @@ class GanOptions:
         "patches_after", "cut crops into patches before or after the noise is added"
     )
     patch: int = option(32, "height and width of what the critic sees, in pixels of a plane")
-    num_iter: int = option(600, "generator steps")
+    num_iter: int = option(800, "generator steps")
     batch_size: int = option(4, "bursts per step, over all GPUs")
     lr: float = option(2e-4, "Adam step of the U-Net")
-    lr_critic: float = option(3e-3, "Adam step of the critic")
-    lr_physics: float = option(0.03, "Adam step of the logs of physical parameters")
+    lr_critic: float = option(0.02, "Adam step of the critic")
+    lr_physics: float = option(0.01, "Adam step of the logs of physical parameters")
     lr_decay: bool = option(True, "let the steps shrink linearly until num_iter: generator to 0, critic to a tenth")
     b1: float = option(0.0, "Adam beta1")
     b2: float = option(0.9, "Adam beta2")
     critic_steps: int = option(5, "critic steps per generator step")
+    warmup: int = option(20, "first steps in which only the critic learns, so that a good start is not kicked away")
     lambda_gp: float = option(10.0, "weight of the gradient penalty")
     critic_width: int = option(16, "channels of the critic's first convolution")
     critic_halvings: int = option(0, "stride-2 convolutions of the critic, each doubling the width")
@@ -148,22 +149,25 @@ class Game(nn.Module):
         return treat_as_real(self.generator.after(clean, noisy) - clean, crops)
 
     @torch.no_grad()
-    def score(self, batches: Sequence[Crops]) -> float:
+    def score(self, batches: Sequence[Crops]) -> Tensor:
         """Energy score of the averaged generator against real noise, in units of the ruler; lower is better.
 
-        Summed over pixels, line means and, with ground truth, burst means; always with the same draws. Every process
-        computes the same figure.
+        The mean over pixels, line means and, with ground truth, burst means, each weighted by the number of values that
+        it holds, as a likelihood would; always with the same draws. Every process computes the same figures.
+
+        Returns: one score per validation crop.
         """
-        total = 0.0
+        found = []
         for index, crops in enumerate(batches):
             scale = self.ruler.std(crops.reference)
             real, one, other = (
                 noise_features(noise / scale, self.layout)
                 for noise in (crops.residual, *(self._score_draw(crops, index, which) for which in range(2)))
             )
-            names = [name for name in real if not (crops.centred and name.startswith("burst"))]
-            total += sum(float(energy_score(real[name], one[name], other[name])) for name in names)
-        return total / len(batches)
+            weights = {name: values.numel() for name, values in real.items() if not (crops.centred and "burst" in name)}
+            weighted = [weights[name] * energy_score(real[name], one[name], other[name]) for name in weights]
+            found.append(torch.stack(weighted).sum(dim=0) / sum(weights.values()))
+        return torch.cat(found).cpu()
 
     def _score_draw(self, crops: Crops, index: int, which: int) -> Tensor:
         """One of the draws that every score uses."""
@@ -173,7 +177,7 @@ class Game(nn.Module):
 
 
 def treat_as_real(noise: Tensor, crops: Crops) -> Tensor:
-    """Generated residual as the real one was made: less the burst's own mean without ground truth, valid pixels only."""
+    """Generated residual as the real one was made: valid pixels only, without ground truth less the burst's own mean."""
     if crops.centred:
         noise = noise - noise.mean(dim=1, keepdim=True)
     return noise * crops.valid
@@ -181,8 +185,8 @@ def treat_as_real(noise: Tensor, crops: Crops) -> Tensor:
 
 def score_batches(validation: CropSource, device: torch.device | str = "cpu") -> list[Crops]:
     """The crops that every score uses."""
-    batches = [validation.batch(index, "validation") for index in range(SCORE_BATCHES)]
-    return [Crops(*(value.to(device) if isinstance(value, Tensor) else value for value in batch)) for batch in batches]
+    batches = [Crops(*validation.batch(index, "validation")) for index in range(SCORE_BATCHES)]
+    return [Crops(*(v.to(device) for v in crops[:-1]), crops.centred) for crops in batches]  # type: ignore[arg-type]
 
 
 def hold(generator: NoiseGenerator, held: Sequence[str]) -> None:

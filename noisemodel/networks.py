@@ -1,6 +1,7 @@
 """The optional U-Net that corrects what physics leaves out."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -85,8 +86,8 @@ class Unet(nn.Module):
         widths = [width * 2**level for level in range(DEPTH + 1)]
         self.enter = ConvBlock(inputs, width, options)
         self.down = nn.ModuleList(_down(w, options.down) for w in widths[:-1])
-        self.encode = nn.ModuleList(ConvBlock(a, b, options) for a, b in zip(widths, widths[1:], strict=False))
-        self.up = nn.ModuleList(_up(b, a, options.up) for a, b in zip(widths, widths[1:], strict=False))
+        self.encode = nn.ModuleList(ConvBlock(a, b, options) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(_up(b, a, options.up) for a, b in pairwise(widths))
         self.decode = nn.ModuleList(ConvBlock(2 * a, a, options) for a in widths[:-1])
         self.leave = nn.Conv2d(width, outputs, 1)
         nn.init.zeros_(self.leave.weight)

@@ -1,6 +1,6 @@
 """Batches of crops as training reads them, and their cutting into patches."""
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -30,8 +30,8 @@ class Crops(NamedTuple):
 class CropSource(Protocol):
     """Where batches come from: stateless, so that a step's batch is the same whenever it is asked for."""
 
-    def batch(self, step: int, purpose: str = ..., rows: slice | None = ...) -> Crops:
-        """Samples ``rows`` of the global batch of ``step``."""
+    def batch(self, step: int, purpose: str = ..., rows: slice | None = ...) -> tuple[Any, ...]:
+        """Samples ``rows`` of the global batch of ``step``, with the fields of `Crops`."""
 
 
 def cut(values: Tensor, size: int) -> Tensor:
@@ -55,4 +55,4 @@ def cut_crops(crops: Crops, size: int, pixel_step: int) -> Crops:
     steps = torch.stack(torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij"), dim=-1)
     places = (steps.reshape(-1, 2) * size * pixel_step).to(origin.device)
     origin = (origin.unsqueeze(1) + places).reshape(-1, 2)
-    return Crops(*(cut(values, size) for values in (frames, reference, clean, valid)), origin, centred)
+    return Crops(cut(frames, size), cut(reference, size), cut(clean, size), cut(valid, size), origin, centred)

@@ -22,7 +22,8 @@ def parse_assignment(text: str) -> tuple[str, float, str]:
             raise ValueError
         return match["name"], float(match["value"]), match["unit"].removesuffix("/e-")
     except ValueError:
-        raise InputError(f"cannot read {text!r}; write NAME=VALUE with DN, e- or no unit, e.g. shot.gain=0.42DN") from None
+        form = "NAME=VALUE with DN, e- or no unit, e.g. shot.gain=0.42DN"
+        raise InputError(f"cannot read {text!r}; write {form}") from None
 
 
 def scale_of(name: str, native_unit: str, unit: str, levels: Levels | None, gain: float | None) -> float:

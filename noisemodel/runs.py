@@ -11,7 +11,10 @@ from noisemodel.checkpoint import FILE_NAME, write_atomically
 from noisemodel.errors import InputError
 
 # What may change when a run goes on; everything else makes another run.
-MAY_CHANGE = {"num_iter", "epochs", "max_time", "resume", "overwrite", "save_path", "gpus", "nodes", "nr", "device", "notes"}
+MAY_CHANGE = {
+    "num_iter", "epochs", "max_time", "resume", "overwrite", "save_path", "gpus", "nodes", "nr", "device", "notes", "view",
+    "preset",
+}  # fmt: skip
 
 
 class RunFolder:

@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from noisemodel.checkpoint import write_atomically
 from noisemodel.errors import InputError
-from noisemodel.game import Game, GanOptions, score_batches
+from noisemodel.evaluation.energy_score import not_worse
+from noisemodel.game import Game, score_batches
 from noisemodel.patches import Crops, CropSource
 
 LINES_EVERY_S = 10.0  # where the output is no terminal
@@ -108,7 +109,8 @@ class NoiseGan(pl.LightningModule):
         loss = self.game.generator_loss(batches[-1], step)
         for_generator.zero_grad()
         self.manual_backward(loss)
-        for_generator.step()
+        if step >= self.options.warmup:
+            for_generator.step()
         self.game.critic.requires_grad_(True)
         self.step += 1
         self.game.average(step + 1)
@@ -134,11 +136,14 @@ class SyncedCheckpointIO(TorchCheckpointIO):
 class Recorder(pl.Callback):
     """Scores the generator at intervals and at the end; hands each score to ``record``, and saves the resume state.
 
+    In the first half, while the average still remembers the start, the latest model is kept; in the second half the one
+    of the best score, or a later one that is not worse (see `not_worse`).
+
     Args:
         validation: where the score's crops come from.
         interval: generator steps between scores.
         resume_file: the state to resume from.
-        record: called with (module, score, whether it is the best so far) on the first process, before the state is saved.
+        record: called with (module, score, whether to keep the model) on the first process, before the state is saved.
     """
 
     def __init__(
@@ -146,14 +151,14 @@ class Recorder(pl.Callback):
     ) -> None:
         """Read the validation crops when training starts."""
         self.validation, self.interval, self.resume_file, self.record = validation, interval, resume_file, record
-        self.best = float("inf")
+        self.best: Tensor | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The best score so far survives a resume."""
+        """The best scores so far survive a resume."""
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the best score so far."""
+        """Go on from the best scores so far."""
         self.best = state_dict["best"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -169,10 +174,13 @@ class Recorder(pl.Callback):
             self._score(trainer, pl_module)
 
     def _score(self, trainer: pl.Trainer, gan: NoiseGan) -> None:
-        score = gan.game.score(self.batches)
+        scores = gan.game.score(self.batches)
+        settled = 2 * int(gan.step) >= gan.options.num_iter
+        keep = not settled or self.best is None or not_worse(scores, self.best)
         if trainer.is_global_zero:
-            self.record(gan, score, score < self.best)
-        self.best = min(self.best, score)
+            self.record(gan, float(scores.mean()), keep)
+        if settled and (self.best is None or scores.mean() < self.best.mean()):
+            self.best = scores
         trainer.save_checkpoint(self.resume_file, weights_only=False)
 
 
@@ -210,8 +218,8 @@ class ProgressLine(pl.Callback):
         """Show where the run stands."""
         now, step, total = time.monotonic(), int(pl_module.step), pl_module.options.num_iter
         rate = (step - self.first) / (now - self.begin)
-        text = self.describe() if now - self.last > 0.5 or step == total else None
-        self.bar.update(self.task, completed=step, rate=rate, **({"text": text} if text else {}))
+        if self.console.is_terminal:
+            self.bar.update(self.task, completed=step, rate=rate, text=self.describe())
         if not self.console.is_terminal and (now - self.last > LINES_EVERY_S or step == total):
             self.last = now
             left = timedelta(seconds=round((total - step) / rate))

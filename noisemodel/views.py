@@ -68,20 +68,21 @@ def noise_beside_clean(residual: Tensor, reference: Tensor, ruler: Ruler, layout
     The pairs are known, so the critic need not guess the scene.
     """
     features = noise_features(residual / ruler.std(reference), layout)
-    light = ruler.light(reference).expand_as(residual)
-    return torch.cat([*features.values(), light], dim=2).flatten(0, 1)
+    channels = [*features.values(), ruler.light(reference)]
+    return torch.cat([values.expand_as(residual) for values in channels], dim=2).flatten(0, 1)
 
 
 def noise_features(noise: Tensor, layout: str) -> dict[str, Tensor]:
-    """Noise, its means along sensor rows and columns, and the same of the burst's mean, (N, T, C, h, w) each.
+    """Noise, its means along sensor rows and columns, and the same of the burst's mean.
 
-    A mean is multiplied by the root of what was averaged: white noise of std 1 keeps std 1 in every feature.
+    Each broadcasts to (N, T, C, h, w). A mean is multiplied by the root of what was averaged: white noise of std 1 keeps
+    std 1 in every feature.
     """
     mean = noise.mean(dim=1, keepdim=True) * noise.shape[1] ** 0.5
     features = {"pixel": noise, "burst_mean": mean}
     for name, values in (("", noise), ("burst_", mean)):
         features[f"{name}row"], features[f"{name}column"] = line_means(values, layout)
-    return {name: values.expand_as(noise) for name, values in features.items()}
+    return features
 
 
 def line_means(noise: Tensor, layout: str) -> tuple[Tensor, Tensor]:
@@ -93,7 +94,7 @@ def line_means(noise: Tensor, layout: str) -> tuple[Tensor, Tensor]:
         columns = ((columns[..., [0, 1], :, :] + columns[..., [2, 3], :, :]) / 2)[..., MOSAIC_COLUMN, :, :]
     else:
         planes = noise.shape[-3]
-        rows, columns = (lines.mean(dim=-3, keepdim=True).expand_as(lines) for lines in (rows, columns))
+        rows, columns = (lines.mean(dim=-3, keepdim=True) for lines in (rows, columns))
     return rows * (planes * noise.shape[-1]) ** 0.5, columns * (planes * noise.shape[-2]) ** 0.5
 
 

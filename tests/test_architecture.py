@@ -12,7 +12,7 @@ LONGEST_FILE = 300
 
 # What a unit of noisemodel may import of noisemodel. A unit without a row may import all but training.
 GROUND = {"errors", "streams"}
-PHYSICS = GROUND | {"sensor", "components", "families", "quantities", "physical"}
+PHYSICS = GROUND | {"sensor", "components", "families", "quantities", "pieces", "physical"}
 MAY_IMPORT = {
     "errors": set(),
     "streams": set(),
@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "families": GROUND | {"sensor"},
     "networks": GROUND | {"sensor"},
     "quantities": GROUND | {"sensor", "components"},
+    "pieces": set(),
     "physical": PHYSICS,
     "generator": PHYSICS | {"networks"},
 }

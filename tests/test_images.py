@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 
 from noisemodel.errors import InputError
-from noisemodel.images import open_image
+from noisemodel.images import DTYPES, open_image
 
 RGB, GREY = {"photometric": "rgb"}, {"photometric": "minisblack"}
 PLANAR = {"planarconfig": "separate"}
@@ -102,12 +102,14 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{case[1]}")
+TYPED = [(case, dtype) for case in CASES for dtype in DTYPES if not (case[0] == "a.png" and "float" in dtype)]
+
+
+@pytest.mark.parametrize(
+    ("case", "dtype"), TYPED, ids=lambda part: part if isinstance(part, str) else f"{part[0]}-{part[1]}"
+)
 def test_what_is_read_is_written_again(tmp_path, case, dtype):
     name, shape, options, page_shape, channels, alpha, pages = case
-    if name.endswith(".png") and dtype.startswith("float"):
-        pytest.skip("PNG has no floats")
     pixels = picture(shape, dtype)
     image = open_image(written(tmp_path / name, pixels, **options))
     assert (image.page_shape, image.channels, image.alpha, image.pages) == (page_shape, channels, alpha, pages)
@@ -221,6 +223,6 @@ def test_other_kinds_are_refused(tmp_path):
         "none.png": "no such file",
     }
     for name, cause in causes.items():
-        with pytest.raises(InputError, match=rf"(?s){name}.*{cause}|{cause}.*{name}|{cause}") as caught:
+        with pytest.raises(InputError, match=cause) as caught:
             list(open_image(tmp_path / name).read())
         assert name in str(caught.value) and "\n" not in str(caught.value)

@@ -226,7 +226,7 @@ def _static_lines(moments: Sequence[BurstMoments], words: Sequence[str], result:
             continue
         static = torch.stack([line.static - line.static.mean() for line in lines if line.static is not None])
         per_frame = result.start.get(f"{temporal}_std", 0.0) ** 2
-        white = np.mean([(float(line.white.nanmean()) + per_frame) / m.frames for line, m in zip(lines, used, strict=True)])
+        white = np.mean([(float(getattr(m, name).white.nanmean()) + per_frame) / m.frames for m in used])
         kept = ~torch.stack([line.white for line in lines]).isnan().any(dim=0)
         variance = float(static[:, kept].var(dim=0).mean()) - float(white)
         result.start[f"{word}_std"] = _root(variance, floor, word, result)
@@ -241,7 +241,7 @@ def _maps(moments: Sequence[BurstMoments], words: Sequence[str], result: ClosedF
             if any(m.burst.truth is None for m in moments):
                 result.held.append(word)
             if pattern is None:
-                result.notes.append(f"{word}: not identifiable from this data; needs dark bursts or --fixed_pattern FILE")
+                result.notes.append(f"{word}: not identifiable from this data; needs darks or --fixed_pattern FILE")
             else:
                 result.start[f"{word}_pattern"] = pattern.float()
     if "prnu" in words:

@@ -26,11 +26,11 @@ class StaticBurst(Protocol):
 
     @property
     def kind(self) -> Any:
-        """"scene", "dark" or "flat"."""
+        """ "scene", "dark" or "flat"."""
 
     @property
     def layout(self) -> str:
-        """"mosaic" or "planes"."""
+        """ "mosaic" or "planes"."""
 
     @property
     def levels(self) -> Levels:

@@ -12,7 +12,18 @@ def energy_score(real: Tensor, draw: Tensor, other: Tensor) -> Tensor:
     Args:
         real: observations y, any shape.
         draw, other: two independent draws X, X' of the model at the same places, shape of ``real``.
-    Returns: the mean over all values, in the unit of ``real``.
+        Their first axis is the sample's.
+    Returns: (N,) mean over the values of each sample, in the unit of ``real``.
     """
-    spread = (draw - other).abs().mean()
-    return ((draw - real).abs().mean() + (other - real).abs().mean() - spread) / 2
+    near = (draw - real).abs() + (other - real).abs()
+    return (near - (draw - other).abs()).flatten(1).mean(dim=1) / 2
+
+
+def not_worse(scores: Tensor, best: Tensor) -> bool:
+    """Whether ``scores`` exceed ``best`` by no more than the standard error of their paired difference.
+
+    The one-standard-error rule (Breiman 1984): of checkpoints that the data cannot tell apart, take the last, whose
+    average is the longest.
+    """
+    difference = scores - best
+    return bool(difference.mean() <= difference.std() / len(difference) ** 0.5)

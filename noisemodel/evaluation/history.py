@@ -11,7 +11,7 @@ from noisemodel.components import Parameter
 from noisemodel.quantities import in_unit
 from noisemodel.sensor import Levels
 
-LEARNED, TRUE, SCORE = "#0072B2", "#D55E00", "#555555"
+LEARNED, LAST, TRUE, SCORE = "#0072B2", "#9ECAE1", "#D55E00", "#555555"
 
 
 def plot_history(
@@ -24,7 +24,7 @@ def plot_history(
     """One panel per learned parameter (in DN where levels are known) and one for the score, against generator steps.
 
     Args:
-        rows: of ``metrics.csv``: "step", "score" and every parameter's name [own unit].
+        rows: of ``metrics.csv``: "step", "score", every parameter's name and "last." name [own unit].
         parameters: what to show; those that never moved are left out.
         levels: for DN.
         true: known values [own unit], drawn as dashed lines.
@@ -39,7 +39,9 @@ def plot_history(
     for axis, parameter in zip(axes, moving, strict=False):
         scale = (in_unit(parameter, "DN", levels, None) or parameter.value) / parameter.value
         unit = parameter.unit if scale == 1.0 else "DN/e-" if parameter.unit == "white/e-" else "DN"
-        axis.plot(steps, [scale * row[parameter.name] for row in rows], color=LEARNED, label="learned")
+        last = [scale * row.get(f"last.{parameter.name}", math.nan) for row in rows]
+        axis.plot(steps, last, color=LAST, linewidth=1, label="iterate")
+        axis.plot(steps, [scale * row[parameter.name] for row in rows], color=LEARNED, label="average (saved)")
         if parameter.name in true:
             axis.axhline(scale * true[parameter.name], color=TRUE, linestyle="--", label="true")
         axis.set(title=parameter.name, ylabel=unit, xlabel="generator step", yscale="log")

@@ -26,9 +26,8 @@ def components_panel(
     count = len(parts)
     columns = min((5, 4, 3), key=lambda wide: -count % wide)  # the fewest empty places
     rows = math.ceil(count / columns)
-    title = (
-        f"Noise of each component: one draw on {recording.name}, mean signal {signal_text(float(clean.mean()) * unit)}"
-    )
+    mean = signal_text(float(clean.mean()) * unit)
+    title = f"Noise of each component: one draw on {recording.name}, mean signal {mean}"
     with styled(title, (3.2 * columns, 3.1 * rows + 0.9), note) as figure:
         axes = figure.subplots(rows, columns, squeeze=False)
         for ax in axes.flat[count:]:

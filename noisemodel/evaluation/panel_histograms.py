@@ -28,10 +28,10 @@ def histograms(pairs: Sequence[Pair], curve: VarianceCurve) -> list[ResidualHist
     return found + [of_lines(dark, line, f"{line} means, {where}") for line in ("row", "column")]
 
 
-def histograms_panel(found: Sequence[ResidualHistogram], *, note: str = "") -> Figure:
-    """Log densities of `histograms`, with their std and the Kolmogorov-Smirnov distance."""
+def histograms_panel(found: Sequence[ResidualHistogram], *, reference: str, note: str = "") -> Figure:
+    """Log densities of `histograms`, with std and Kolmogorov-Smirnov distance; residuals are from ``reference``."""
     columns = (len(found) + 1) // 2
-    with styled("Residuals: how they are distributed", (4.6 * columns, 8.2), note) as figure:
+    with styled(f"Distribution of residuals from {reference}", (4.6 * columns, 8.2), note) as figure:
         axes = figure.subplots(2, columns, squeeze=False)
         for ax in axes.flat[len(found) :]:
             ax.set_axis_off()

@@ -17,7 +17,6 @@ from noisemodel.sensor import unpack_mosaic
 from noisemodel.sensor.rendering import plane_colours, render, stretch_of
 
 ZOOM = 64  # side of the crops [sensor pixels]
-DARK_QUANTILE = 0.1  # of the squares' brightest pixels: dark, but with some scene in it
 MARGIN = 4  # plane pixels around a crop that demosaicing sees
 SCALE_PERCENTILE = 99.5
 
@@ -71,7 +70,7 @@ def regions(clean: Tensor, valid: Tensor, layout: str) -> list[Region]:
     usable = avg_pool2d(valid.float().mean(dim=0, keepdim=True), side, step)[0]
     usable = usable >= min(0.999, float(usable.max()))
     found = [whole]
-    for title, score, quantile in (("dark part", peaks, DARK_QUANTILE), ("bright part", means, 1.0)):
+    for title, score, quantile in (("dark part", peaks, 0.0), ("bright part", means, 1.0)):
         distance = (score - score[usable].quantile(quantile)).abs()
         place = int(torch.where(usable, distance, torch.inf).argmin())
         top, left = (step * index for index in divmod(place, means.shape[1]))

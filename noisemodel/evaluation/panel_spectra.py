@@ -19,15 +19,17 @@ def spectra_panel(pairs: Sequence[Pair], *, note: str = "") -> Figure:
     used = darkest(pairs)
     unit = used[0].recording.levels.range_dn
     truth = not used[0].recording.centred
+    about = "ground truth" if truth else "the burst's mean"
+    title = f"Power spectra of line means, residuals from {about}"
     names = ", ".join(p.recording.name for p in used)
-    title = f"Power spectra of row and column means ({names})"
+    note = f"{note}\nFrom {names}. Pale: every frequency; bold: means of {BANDS} bands."
     with styled(title, (14.0, 8.6 if truth else 4.9), note) as figure:
         axes = figure.subplots(2 if truth else 1, 2, squeeze=False, sharex=True)
         for row, burst_mean in enumerate((False, True)[: 1 + truth]):
             for ax, line in zip(axes[row], ("row", "column"), strict=True):
                 _draw(ax, line_spectrum(used, line, burst_mean=burst_mean), line, burst_mean, unit)
         for ax, line in zip(axes[-1], ("row", "column"), strict=True):
-            ax.set_xlabel(f"frequency across {line}s [cycles per sensor pixel]; bold: means of bands")
+            ax.set_xlabel(f"frequency across {line}s [cycles per sensor pixel]")
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=3)
     return figure

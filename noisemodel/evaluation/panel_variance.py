@@ -1,5 +1,7 @@
 """variance.png: noise variance against signal, real, generated and in closed form."""
 
+from itertools import pairwise
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,18 +25,20 @@ from noisemodel.sensor import Levels
 LOWEST_SHARE = 1e-4  # components below this share of the smallest total are off the axis
 
 
-def variance_panel(curve: VarianceCurve, levels: Levels, *, has_network: bool = False, note: str = "") -> Figure:
+def variance_panel(
+    curve: VarianceCurve, levels: Levels, *, reference: str, has_network: bool = False, note: str = ""
+) -> Figure:
     """Mean squared residual [DN^2] against signal above black [DN], and everything relative to the real one."""
     unit = levels.range_dn
-    with styled("Noise variance against signal", (12.0, 8.6), note) as figure:
+    with styled(f"Noise variance against signal, residuals from {reference}", (12.0, 8.6), note) as figure:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2.4, 1))
         signal = (curve.signal * unit).numpy()
         form = "closed form of the physics" + (", without the network" if has_network else "")
         for word, part in curve.parts.items():
             if word != "sum" and float(part.max()) > 0:
                 colour, line = COMPONENT_STYLES.get(word, OTHER_STYLE)
-                above.plot(signal, (part * unit**2).numpy(), color=colour, ls=line, lw=1.3, label=word)
-        above.plot(signal, (curve.parts["sum"] * unit**2).numpy(), color=CLOSED_FORM, lw=1.4, label=form)
+                above.plot(*_dense(signal, (part * unit**2).numpy()), color=colour, ls=line, lw=1.3, label=word)
+        above.plot(*_dense(signal, (curve.parts["sum"] * unit**2).numpy()), color=CLOSED_FORM, lw=1.4, label=form)
         for axes, scale in ((above, None), (below, curve.real)):
             _points(axes, signal, curve.real, curve.real_error, scale, unit, REAL, "o", REAL_LABEL)
             _points(axes, signal, curve.generated, curve.generated_error, scale, unit, GENERATED, "s", GENERATED_LABEL)
@@ -45,6 +49,13 @@ def variance_panel(curve: VarianceCurve, levels: Levels, *, has_network: bool = 
         below.fill_between(signal, 1 - floor, 1 + floor, color=FLOOR, alpha=0.35, lw=0, label=halves)
         _finish_below(below, signal, levels)
     return figure
+
+
+def _dense(signal: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A curve that is linear in signal between the levels, as shot noise is, fine enough for log axes."""
+    pieces = [np.geomspace(max(a, 1e-2), b, 20, endpoint=False) for a, b in pairwise(signal) if b > 1e-2]
+    dense = np.unique(np.concatenate([signal, *pieces]))
+    return dense, np.interp(dense, signal, variance)
 
 
 def _points(

@@ -58,21 +58,13 @@ def parameter_rows(
     gain = next((p.value for p in table if p.name == "shot.gain"), None)
     rows = []
     for p in table:
-        word = p.name.split(".")[0]
-        hidden = centred and (physical.component(word).static or p.name == "periodic.std0")
+        hidden = centred and (physical.component(p.name.split(".")[0]).static or p.name == "periodic.std0")
         state = "not identifiable from this data" if hidden else "fixed" if p.fixed else "free"
         dn, electrons = (in_unit(p, unit, levels, gain) for unit in ("DN", "e-"))
         dn_unit = " DN/e⁻" if p.unit == "white/e-" else " DN"
-        rows.append(
-            ParameterRow(
-                p.name,
-                f"{p.value:.4g}{UNITS.get(p.unit, p.unit)}",
-                _text(dn, dn_unit),
-                _text(electrons, " e⁻"),
-                state,
-                *_truth(p.value, dn, dn_unit, (true or {}).get(p.name)),
-            )
-        )
+        value = f"{p.value:.4g}{UNITS.get(p.unit, p.unit)}"
+        known = _truth(p.value, dn, dn_unit, (true or {}).get(p.name))
+        rows.append(ParameterRow(p.name, value, _text(dn, dn_unit), _text(electrons, " e⁻"), state, *known))
     return rows
 
 

@@ -107,19 +107,24 @@ def read_recording(
     if min(rows.stop - rows.start, columns.stop - columns.start) < 2:
         raise InputError(f"the model's pattern covers {extent} sensor pixels, {burst.path} begins at {burst.origin}")
     frames = burst.read(range(count), rows, columns)
-    if burst.truth is None:
-        frames = frames - summary.offsets[:count].view(-1, 1, 1, 1)
-        reference = frames.mean(dim=0, keepdim=True)
-    else:
-        reference = burst.truth[None, :, rows, columns]
-    clean = reference
-    if centred and burst.kind == "dark":
-        clean = summary.level.view(1, -1, 1, 1).expand_as(reference)
+    frames, reference = _referred(frames, burst.truth, summary.offsets[:count], (rows, columns))
+    in_dark = centred and burst.kind == "dark"
+    clean = summary.level.view(1, -1, 1, 1).expand_as(reference) if in_dark else reference
     origin = (burst.origin[0] + burst.pixel_step * rows.start, burst.origin[1] + burst.pixel_step * columns.start)
     valid = _valid(reference, burst.levels)
     return Recording(
         burst.name, burst.kind, burst.layout, burst.levels, frames, reference, clean, valid, origin, centred
     )
+
+
+def _referred(
+    frames: Tensor, truth: Tensor | None, offsets: Tensor, window: tuple[slice, slice]
+) -> tuple[Tensor, Tensor]:
+    """Frames, less their offsets where there is no truth, and what their residuals are taken from."""
+    if truth is not None:
+        return frames, truth[None, :, window[0], window[1]]
+    frames = frames - offsets.view(-1, 1, 1, 1)
+    return frames, frames.mean(dim=0, keepdim=True)
 
 
 def _window(first: int, length: int, size: int, step: int, extent: int | None) -> slice:

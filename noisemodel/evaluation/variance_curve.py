@@ -69,9 +69,8 @@ def variance_curve(model: NoiseGenerator, pairs: Sequence[Pair]) -> VarianceCurv
     floor = _halves(real, counts)
     signal = torch.stack(signals).sum(dim=0) / total
     spans = torch.stack([edges[:-1], edges[1:]], dim=1)
-    return VarianceCurve(
-        signal[kept], real_mean[kept], real_error[kept], made_mean[kept], made_error[kept], floor[kept], parts, spans[kept]
-    )  # fmt: skip
+    real_part, made_part = (real_mean[kept], real_error[kept]), (made_mean[kept], made_error[kept])
+    return VarianceCurve(signal[kept], *real_part, *made_part, floor[kept], parts, spans[kept])
 
 
 def mean_and_error(sums: Sequence[Tensor], counts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

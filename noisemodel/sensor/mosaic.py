@@ -65,7 +65,7 @@ class Crop:
             raise InputError(f'layout "mosaic" needs 4 planes, got {channels}; say layout="planes" for mono or RGB')
         origin = torch.as_tensor(self.origin, dtype=torch.int64)
         if origin.shape not in {(2,), (1, 2), (n, 2)}:
-            raise InputError(f"origin must be (row, column) or one pair for each of {n} samples, got {tuple(origin.shape)}")
+            raise InputError(f"origin must be (row, column), or one pair for each of {n}, got {tuple(origin.shape)}")
         object.__setattr__(self, "origin", origin.reshape(-1, 2).to(self.device))
 
     def _along(self, axis: int, offsets: tuple[int, ...]) -> Tensor:

@@ -1,0 +1,224 @@
+"""Show a noise model beside real noise: PNG panels, a parameter table, and the figures behind them as JSON."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from matplotlib.figure import Figure
+from rich.console import Console
+
+import noisemodel
+from noisemodel import InputError, NoiseGenerator, PhysicalNoise, stream
+from noisemodel.checkpoint import checkpoint_file, write_atomically
+from noisemodel.commandline import argument, option, run
+from noisemodel.evaluation.comparison import summary
+from noisemodel.evaluation.figure_style import write_png
+from noisemodel.evaluation.panel_components import components_panel
+from noisemodel.evaluation.panel_histograms import histograms, histograms_panel
+from noisemodel.evaluation.panel_images import images_panel
+from noisemodel.evaluation.panel_spectra import spectra_panel
+from noisemodel.evaluation.panel_variance import variance_panel
+from noisemodel.evaluation.parameters import parameter_rows, parameter_table, parameters_panel
+from noisemodel.evaluation.recording import Pair, Recording, pair, pattern_extent, read_recording
+from noisemodel.evaluation.variance_curve import variance_curve
+
+if TYPE_CHECKING:
+    from datasets import BurstSet
+
+MOST = {"scene": 5, "flat": 2, "dark": 4}  # bursts of each kind that are compared
+# Without and with a network: side of what is compared [sensor pixels], and frames of a burst.
+CROPS, MOST_FRAMES = (512, 256), (16, 8)
+# Planes of the embedded mosaic that a model of planes is shown on: green; red, green and blue.
+PLANES = {1: (1,), 3: (0, 1, 3)}
+
+
+@dataclass(frozen=True)
+class ViewNoise:
+    """Options of viewnoise.py."""
+
+    checkpoint: Path = argument("run folder or .safetensors file")
+    out: Path | None = option(None, "folder for the pictures; <run folder>/view if not given", aliases=("-o",))
+    dataset: Literal["simulated", "bursts"] | None = option(None, "real noise to compare with; bursts with --data_root")
+    data_root: Path | None = option(None, "folder of bursts")
+    black_level: float | None = option(None, "of the bursts [DN]")
+    white_level: float | None = option(None, "of the bursts [DN]")
+    layout: Literal["mosaic", "planes"] | None = option(None, "of the bursts; the model's if not given")
+    cfa: str | None = option(None, "colours of the bursts' mosaic by position, e.g. RGGB")
+    seed: int = option(0, "of the generated noise and of the simulated camera")
+    crop: int | None = option(None, "side of what is compared [sensor pixels]; 512, or 256 with a U-Net, if not given")
+
+
+def view(
+    model: NoiseGenerator | PhysicalNoise, data: "BurstSet", out: Path, *, seed: int = 0, crop: int | None = None
+) -> list[Path]:
+    """Write all panels and summary.json to ``out``; print each path as it is written.
+
+    Args:
+        model: on the CPU. A model of planes may be shown on the embedded simulated mosaic: it gets a plane of it.
+        data: real noise; without ground truth, frames are compared by their residuals from the burst's mean.
+        out: folder, made if needed.
+        seed: of the generated noise.
+        crop: side of what is compared, in the middle of the frames [sensor pixels].
+    Returns: the paths written.
+    Raises: InputError where model and data do not fit together, or a burst is damaged.
+    """
+    if isinstance(model, PhysicalNoise):
+        model = NoiseGenerator(model)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; -o takes a folder")
+    model = model.eval()
+    written = []
+    with _threads(1 if model.network is None else torch.get_num_threads()):
+        pairs = [pair(model, at, generator=stream(seed, "view", at.name)) for at in _recordings(model, data, crop)]
+        for name, write in _files(model, data, pairs, seed).items():
+            write_atomically(out / name, write)
+            written.append(out / name)
+            print(out / name, flush=True)
+    return written
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let torch use ``count`` threads: on small tensors a second one gains little, and waits long on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _recordings(model: NoiseGenerator, data: "BurstSet", crop: int | None) -> list[Recording]:
+    """Crops of the bursts that are compared, in the model's layout."""
+    with_network = model.network is not None
+    crop = CROPS[with_network] if crop is None else crop
+    if crop < 16:
+        raise InputError(f"--crop must be at least 16 sensor pixels, got {crop}")
+    as_planes = data.name == "simulated" and model.physical.layout == "planes"
+    if model.physical.layout != data.layout and not as_planes:
+        raise InputError(
+            f"the model is for {model.physical.layout}, the data is {data.layout}; give --layout or other data"
+        )
+    extent = pattern_extent(model)
+    if as_planes and extent:
+        extent = (2 * extent[0], 2 * extent[1])
+    kinds = (data.scenes, data.flats, data.darks)
+    bursts = [b for kind, most in zip(kinds, MOST.values(), strict=True) for b in _spread(kind, most)]
+    found = [read_recording(b, size=crop, most_frames=MOST_FRAMES[with_network], extent=extent) for b in bursts]
+    if as_planes:
+        if model.channels not in PLANES:
+            raise InputError(f"no embedded scene has {model.channels} planes; give --data_root")
+        found = [at.planes(PLANES[model.channels]) for at in found]
+    if not any(bool(at.valid.any()) for at in found):
+        raise InputError(f"no pixel of {data.name} lies between the black level and 95 % of white; check the levels")
+    return found
+
+
+def _spread(bursts: Sequence[Any], most: int) -> list[Any]:
+    """At most ``most`` bursts, evenly chosen."""
+    count = min(most, len(bursts))
+    return [bursts[i * (len(bursts) - 1) // max(count - 1, 1)] for i in range(count)]
+
+
+def _files(
+    model: NoiseGenerator, data: "BurstSet", pairs: list[Pair], seed: int
+) -> dict[str, Callable[[Path], object]]:
+    """File name -> what writes it."""
+    curve = variance_curve(model, pairs)
+    shown = max(pairs, key=lambda p: (p.recording.kind == "scene", float(p.recording.clean.std())))
+    levels, centred = data.levels, pairs[0].recording.centred
+    same_kind = data.layout == model.physical.layout
+    rows = parameter_rows(model, levels, true=data.true_parameters if same_kind else None, centred=centred)
+    title = f"Parameters: {model.physical.noiselist}, {model.kind}"
+    reference = _reference(pairs[0].recording)
+    note = _note(model, data, pairs[0].recording)
+    cfa = data.cfa if same_kind else None
+    figures: dict[str, Callable[[], Figure]] = {
+        "images.png": lambda: images_panel(shown, cfa=cfa, note=note),
+        "components.png": lambda: components_panel(
+            model, shown.recording, generator=stream(seed, "view", "components")
+        ),
+        "histograms.png": lambda: histograms_panel(histograms(pairs, curve), reference=reference, note=note),
+        "variance.png": lambda: variance_panel(
+            curve, levels, reference=reference, has_network=model.network is not None, note=note
+        ),
+        "spectra.png": lambda: spectra_panel(pairs, note=note),
+        "parameters.png": lambda: parameters_panel(rows, title, note=note),
+    }
+    report = {"data": data.name, "model": model.config(), "seed": seed, **summary(pairs, curve)}
+    files: dict[str, Callable[[Path], object]] = {name: partial(_draw, draw) for name, draw in figures.items()}
+    return files | {"summary.json": lambda path: path.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")}
+
+
+def _draw(draw: Callable[[], Figure], path: Path) -> None:
+    write_png(draw(), path)
+
+
+def _reference(at: Recording) -> str:
+    """What residuals are taken from."""
+    return f"the mean of {len(at.frames)} frames (no ground truth)" if at.centred else "ground truth"
+
+
+def _note(model: NoiseGenerator, data: "BurstSet", at: Recording) -> str:
+    """What was compared, for under every figure."""
+    reference = _reference(at)
+    if at.centred:
+        reference += ", frame offsets removed; what is constant over a burst cancels"
+    size = "×".join(str(n * (2 if at.layout == "mosaic" else 1)) for n in at.frames.shape[-2:])
+    where = f"{size} sensor pixels at {tuple(at.origin)}; {len(at.frames)} frames of a burst"
+    note = f"Data: {data.name}, {where}.\nResiduals from {reference}."
+    made_for = model.physical.levels
+    if made_for is not None and (made_for.black_dn, made_for.white_dn) != (data.levels.black_dn, data.levels.white_dn):
+        note += f"\nThe model was made for black {made_for.black_dn:g} and white {made_for.white_dn:g} DN."
+    return note
+
+
+def load_data(config: ViewNoise, layout: str) -> "BurstSet":
+    """The data that the options name; bursts where there is --data_root, else the embedded simulated camera."""
+    try:
+        from datasets import DataOptions, load_dataset
+    except ImportError as error:
+        raise InputError(
+            "viewnoise compares with frames that the folder datasets/ reads, which is not installed with the package; "
+            "run viewnoise.py from a clone"
+        ) from error
+    name = config.dataset or ("simulated" if config.data_root is None else "bursts")
+    options = DataOptions(
+        data_root=config.data_root,
+        black_level=config.black_level,
+        white_level=config.white_level,
+        layout=config.layout or (layout if name == "bursts" else None),
+        cfa=config.cfa,
+        seed=config.seed,
+    )
+    return load_dataset(name, options)
+
+
+def show(config: ViewNoise) -> None:
+    """Load, draw, and print the parameter table."""
+    model = noisemodel.load(config.checkpoint)
+    data = load_data(config, model.physical.layout)
+    out = config.out or checkpoint_file(config.checkpoint).parent / "view"
+    view(model, data, out, seed=config.seed, crop=config.crop)
+    same_kind = data.layout == model.physical.layout
+    rows = parameter_rows(
+        model, data.levels, true=data.true_parameters if same_kind else None, centred=not data.has_truth
+    )
+    console = Console()
+    if not console.is_terminal:
+        console.width = 120
+    console.print(parameter_table(rows, f"{model.physical.noiselist}, {model.kind}"))
+
+
+def main() -> int:
+    """Run the program; returns its exit code."""
+    return run(show, ViewNoise, __doc__.splitlines()[0])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
