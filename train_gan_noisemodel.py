@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,19 +26,28 @@ from noisemodel.generator import UNET_OPTS, NoiseGenerator
 from noisemodel.physical import START, PhysicalNoise
 from noisemodel.quantities import describe
 from noisemodel.runs import RunFolder
+from noisemodel.sensor import Levels
 from noisemodel.streams import seeded, stream
-from noisemodel.training import Deadline, NoiseGan, ProgressLine, Recorder, fit
+from noisemodel.training import Deadline, NoiseGan, ProgressLine, Recorder, check_share, fit
 from noisemodel.views import Ruler
 
 NOISELIST = "shot_read_uniform_row1_rowt_fixed1_periodic"
 PRESETS: dict[str, dict[str, Any]] = {
-    "demo": {"num_iter": 500, "save_path": "runs/demo", "overwrite": True, "view": True},
+    "demo": {"init": "default", "save_path": "runs/demo", "overwrite": True, "view": True},
     "published": {
         "crop_size": 256, "frames": 16, "batch_size": 1, "patch": 64, "critic_width": 64, "critic_halvings": 3,
         "spectral_norm": True, "lr": 2e-4, "lr_critic": 2e-4, "lr_physics": 2e-4, "lr_decay": False, "b1": 0.5,
         "b2": 0.999, "warmup": 0, "discriminator_loss": "fourier", "num_iter": 500_000, "init": "default",
     },
 }  # fmt: skip
+
+# Option -> least value, and the value that it must stay below.
+RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("crop_size", "frames", "unet_width", "epochs"), (1, math.inf)),
+    **dict.fromkeys(("lr", "lr_critic", "lr_physics", "lambda_gp", "lambda_lpips"), (0, math.inf)),
+    **dict.fromkeys(("warmup", "max_time"), (0, math.inf)),
+    **dict.fromkeys(("b1", "b2"), (0, 1)),
+}
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,17 @@ class TrainOptions(GanOptions):
     nodes: int = option(1, "machines that train together", aliases=("-n",))
     nr: int = option(0, "number of this machine, 0 .. nodes - 1", aliases=("-nr",))
 
+    def __post_init__(self) -> None:
+        """Refuse figures that no run can use."""
+        super().__post_init__()
+        for name, (least, below) in RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value < below:
+                limit = "" if below == math.inf else f" and below {below:g}"
+                raise InputError(f"--{name} must be at least {least:g}{limit}, got {value}")
+        if min(self.patch, self.crop_size) < 2**self.critic_halvings:
+            raise InputError(f"--critic_halvings {self.critic_halvings} leaves nothing of a crop of {self.crop_size}")
+
 
 def train(options: TrainOptions) -> None:
     """Load the data set, and train on it."""
@@ -89,9 +109,12 @@ def train_on(data: BurstSet, options: TrainOptions) -> None:
     devices = choose_devices(options)
     options = with_steps(options, data)
     base = None if options.init in ("default", "calibrated") else noisemodel.load(options.init)
-    noiselist = options.noiselist or (base.physical.noiselist if base else NOISELIST)
+    noiselist = options.noiselist
+    if noiselist is None:
+        noiselist = base.physical.noiselist if base else NOISELIST
     folder = RunFolder(options.save_path or Path("runs") / f"{data.name}_{options.network}_{noiselist}")
-    folder.check(to_dict(options), resume=options.resume, overwrite=options.overwrite)
+    if _rank(options) == 0:  # the others start when the first has begun
+        folder.check(to_dict(options), resume=options.resume, overwrite=options.overwrite)
     sampler = partial(CropSampler, data, crop=options.crop_size, frames=options.frames, seed=options.seed)
     training = sampler(batch_size=options.batch_size, split="train")
     validation = sampler(batch_size=max(8, options.batch_size), split="validation")
@@ -101,6 +124,7 @@ def train_on(data: BurstSet, options: TrainOptions) -> None:
     for note in [*closed.notes, *(f"{name}: constant over a burst, held; not identifiable from it" for name in held)]:
         console.print(f"note: {note}")
     generator = start_model(options, data, noiselist, closed, held, base)
+    check_cover(generator.physical, data)
     gan = NoiseGan(Game(generator, Ruler(*closed.white_line), options, held), training)
     if _rank(options) == 0:
         folder.begin(to_dict(options), resume=options.resume)
@@ -156,6 +180,11 @@ def start_model(
     base: NoiseGenerator | None,
 ) -> NoiseGenerator:
     """The generator at its start values: --init, then --start, then --fix."""
+    if options.fixed_pattern is not None:
+        if not {"fixed1", "learnedfixed"} & set(noiselist.split("_")):
+            raise InputError(f"--fixed_pattern is for fixed1 or learnedfixed, {noiselist!r} has neither; add one")
+        if base is not None:
+            raise InputError(f"--init {options.init} has a pattern of its own; leave --fixed_pattern out")
     if base is not None:
         if (base.physical.noiselist, base.physical.layout) != (noiselist, data.layout):
             raise InputError(
@@ -164,7 +193,7 @@ def start_model(
             )
         physical = base.physical
     else:
-        physical = _closed_form_model(data, noiselist, _start_values(options, closed, held))
+        physical = _closed_form_model(data, noiselist, _start_values(options, closed, held, data.levels))
     for assignment in options.start:
         physical.assign(assignment)
     for assignment in options.fix:
@@ -181,15 +210,23 @@ def start_model(
     return generator
 
 
-def _start_values(options: TrainOptions, closed: ClosedForm, held: list[str]) -> dict[str, Any]:
+def _start_values(options: TrainOptions, closed: ClosedForm, held: list[str], levels: Levels) -> dict[str, Any]:
     """Start values for --init default or calibrated; what cannot be learned is calibrated in any case."""
     start = dict(closed.start)
     if options.init == "default":
         start = {k: v for k, v in start.items() if k.endswith(("_pattern", "_freq")) or START[k][0] in held}
     if options.fixed_pattern is not None:
         start.pop("learnedfixed_pattern", None)
-        start["fixed1_pattern"] = load_pattern(options.fixed_pattern)
+        start["fixed1_pattern"] = load_pattern(options.fixed_pattern) * levels.adc_step
     return start
+
+
+def check_cover(physical: PhysicalNoise, data: BurstSet) -> None:
+    """Raise InputError unless the model's maps reach the last pixel of the sensor, in the planes of the data."""
+    burst = data.bursts[0]
+    rows, columns = data.sensor_size
+    corner = (rows - burst.pixel_step, columns - burst.pixel_step)
+    physical.mean(torch.zeros(1, burst.shape[1], 1, 1), origin=corner)
 
 
 def _closed_form_model(data: BurstSet, noiselist: str, start: Mapping[str, Any]) -> PhysicalNoise:
@@ -205,7 +242,10 @@ def report(
     """Print true | calibrated | learned, draw the parameters over time, and, with --view, viewnoise's pictures."""
     model, made = noisemodel.load(folder.path), noisemodel.read_provenance(folder.path)
     physical, true = model.physical, data.true_parameters or {}
-    calibrated = _closed_form_model(data, physical.noiselist, closed.start)
+    start = dict(closed.start)
+    if "fixed1" in physical.components:
+        start.setdefault("fixed1_pattern", physical.component("fixed1").pattern)
+    calibrated = _closed_form_model(data, physical.noiselist, start)
     console.print(compare_parameters(physical, calibrated, true, held))
     first = folder.metrics()[0]["score"]
     console.print(
@@ -218,22 +258,19 @@ def report(
     if options.view:
         from viewnoise import view
 
-        for path in view(model, data, folder.path / "view", seed=options.seed):
-            console.print(f"picture: {path}")
+        view(model, data, folder.path / "view", seed=options.seed)
 
 
 def with_steps(options: TrainOptions, data: BurstSet) -> TrainOptions:
     """num_iter as what num_iter and epochs say, whichever ends first."""
     if options.epochs is None:
         return options
-    if options.epochs < 1:
-        raise InputError(f"--epochs must be at least 1, got {options.epochs}")
     steps = options.epochs * math.ceil(len(data.bursts) / options.batch_size)
     return replace(options, num_iter=min(options.num_iter, steps))
 
 
-def choose_devices(options: TrainOptions) -> int:
-    """GPUs per node, 0 for the CPU; raises InputError where what is asked for is not there."""
+def choose_devices(options: TrainOptions) -> list[int]:
+    """Numbers of this machine's GPUs to use, none for the CPU; raises InputError where what is asked is not there."""
     visible = torch.cuda.device_count()
     kind, _, index = options.device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (index and (kind != "cuda" or not index.isdigit())):
@@ -245,12 +282,16 @@ def choose_devices(options: TrainOptions) -> int:
         raise InputError(f"--device cpu and --gpus {wanted} contradict each other; leave one out")
     if kind == "cuda" and not wanted:
         raise InputError("--device cuda and --gpus 0 contradict each other; leave one out")
+    if index and wanted > 1:
+        raise InputError(f"--device {options.device} is one GPU, --gpus {wanted} are more; leave one out")
     if wanted > visible or (index and int(index) >= visible):
         raise InputError(f"{wanted} GPU(s) wanted ({options.device}), {visible} visible; use --gpus 0 for the CPU")
-    if index:
-        torch.cuda.set_device(int(index))
-    os.environ["NODE_RANK"] = str(options.nr)
-    return wanted
+    if options.nodes > 1:
+        if "MASTER_ADDR" not in os.environ or "MASTER_PORT" not in os.environ:
+            raise InputError("--nodes needs the variables MASTER_ADDR and MASTER_PORT: address and a port of machine 0")
+        os.environ["NODE_RANK"] = str(options.nr)
+    check_share(options.batch_size, max(wanted, 1), options.nodes)
+    return [int(index)] if index else list(range(wanted))
 
 
 def _rank(options: TrainOptions) -> int:
@@ -264,9 +305,9 @@ def _figures(generator: NoiseGenerator, names: list[str]) -> str:
     return describe([p for p in table if p.name in names], generator.physical.levels)
 
 
-def main() -> int:
-    """Command line."""
-    return run(train, TrainOptions, "Learn a camera's noise from its frames.", presets=PRESETS)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    return run(train, TrainOptions, "Learn a camera's noise from its frames.", argv, PRESETS)
 
 
 if __name__ == "__main__":

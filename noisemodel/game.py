@@ -35,11 +35,11 @@ class GanOptions:
         "patches_after", "cut crops into patches before or after the noise is added"
     )
     patch: int = option(32, "height and width of what the critic sees, in pixels of a plane")
-    num_iter: int = option(800, "generator steps")
+    num_iter: int = option(2000, "generator steps")
     batch_size: int = option(4, "bursts per step, over all GPUs")
     lr: float = option(2e-4, "Adam step of the U-Net")
     lr_critic: float = option(0.02, "Adam step of the critic")
-    lr_physics: float = option(0.01, "Adam step of the logs of physical parameters")
+    lr_physics: float = option(0.02, "Adam step of the logs of physical parameters")
     lr_decay: bool = option(True, "let the steps shrink linearly until num_iter: generator to 0, critic to a tenth")
     b1: float = option(0.0, "Adam beta1")
     b2: float = option(0.9, "Adam beta2")
@@ -177,7 +177,7 @@ class Game(nn.Module):
 
 
 def treat_as_real(noise: Tensor, crops: Crops) -> Tensor:
-    """Generated residual as the real one was made: valid pixels only, without ground truth less the burst's own mean."""
+    """Generated residual as the real one was made: valid pixels, without ground truth less the burst's own mean."""
     if crops.centred:
         noise = noise - noise.mean(dim=1, keepdim=True)
     return noise * crops.valid
@@ -186,7 +186,7 @@ def treat_as_real(noise: Tensor, crops: Crops) -> Tensor:
 def score_batches(validation: CropSource, device: torch.device | str = "cpu") -> list[Crops]:
     """The crops that every score uses."""
     batches = [Crops(*validation.batch(index, "validation")) for index in range(SCORE_BATCHES)]
-    return [Crops(*(v.to(device) for v in crops[:-1]), crops.centred) for crops in batches]  # type: ignore[arg-type]
+    return [crops.to(device) for crops in batches]
 
 
 def hold(generator: NoiseGenerator, held: Sequence[str]) -> None:

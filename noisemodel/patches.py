@@ -26,6 +26,11 @@ class Crops(NamedTuple):
         """(frames - reference) * valid."""
         return (self.frames - self.reference) * self.valid
 
+    def to(self, device: torch.device | str) -> "Crops":
+        """The same crops on ``device``."""
+        moved: dict[str, Any] = {name: v.to(device) for name, v in self._asdict().items() if isinstance(v, Tensor)}
+        return self._replace(**moved)
+
 
 class CropSource(Protocol):
     """Where batches come from: stateless, so that a step's batch is the same whenever it is asked for."""

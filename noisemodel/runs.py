@@ -12,8 +12,8 @@ from noisemodel.errors import InputError
 
 # What may change when a run goes on; everything else makes another run.
 MAY_CHANGE = {
-    "num_iter", "epochs", "max_time", "resume", "overwrite", "save_path", "gpus", "nodes", "nr", "device", "notes", "view",
-    "preset",
+    "num_iter", "epochs", "max_time", "resume", "overwrite", "save_path", "gpus", "nodes", "nr", "device", "notes",
+    "view", "preset",
 }  # fmt: skip
 
 
@@ -55,12 +55,22 @@ class RunFolder:
                 raise InputError(f"--{name} was {before.get(name)!r} when {self.path} began, now {config[name]!r}")
 
     def begin(self, config: Mapping[str, Any], *, resume: bool) -> None:
-        """Write the config; a new run first clears what an old one left, a resumed one keeps it."""
-        if not resume and self.path.exists():
-            for old in (self.metrics_file, self.model_file, self.resume_file):
-                old.unlink(missing_ok=True)
-            shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
-        write_atomically(self.config_file, lambda file: file.write_text(json.dumps(config, indent=2) + "\n"))
+        """Write the config; a new run first clears what an old one left, a resumed one keeps it.
+
+        Both clear what a killed run was writing. Raises: InputError if the folder cannot be written.
+        """
+        config = {**config, "resume": False, "overwrite": False}  # so that --config begins the same run elsewhere
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for temporary in self.path.glob(".*.tmp"):
+                temporary.unlink()
+            if not resume:
+                for old in (self.metrics_file, self.model_file, self.resume_file):
+                    old.unlink(missing_ok=True)
+                shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
+            write_atomically(self.config_file, lambda file: file.write_text(json.dumps(config, indent=2) + "\n"))
+        except OSError as error:
+            raise InputError(f"cannot write to {self.path} ({error.strerror}); choose another --save_path") from error
 
     def add_metrics(self, row: Mapping[str, float]) -> None:
         """Append a row to ``metrics.csv``, in place of rows from the same step on (after a resume)."""

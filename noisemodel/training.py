@@ -3,7 +3,7 @@
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,8 @@ class NoiseGan(pl.LightningModule):
         self.game.critic.requires_grad_(True)
         self.step += 1
         self.game.average(step + 1)
-        self.losses = {"critic_gap": float(gap), "generator_loss": float(loss.detach())}
+        losses = self.trainer.strategy.reduce(torch.stack([gap, loss.detach()]), reduce_op="mean")
+        self.losses = dict(zip(("critic_gap", "generator_loss"), losses.tolist(), strict=True))
         self.log_dict(self.losses)
 
     def _set_lr(self, optimizer: Any, step: int, least: float) -> None:
@@ -234,27 +235,33 @@ class ProgressLine(pl.Callback):
         self.bar.stop()
 
 
+def check_share(batch_size: int, devices: int, nodes: int) -> int:
+    """How many processes share a batch; raises InputError where they cannot."""
+    world = devices * nodes
+    if batch_size % world:
+        raise InputError(f"--batch_size {batch_size} must be a multiple of the {world} processes")
+    return world
+
+
 def fit(
     gan: NoiseGan,
     callbacks: list[pl.Callback],
     *,
-    devices: int = 0,
+    devices: Sequence[int] = (),
     nodes: int = 1,
     logger: Any = False,
     resume: Path | None = None,
 ) -> None:
-    """Train to num_iter, on CPU (``devices`` 0) or on that many GPUs of each node.
+    """Train to num_iter, on the CPU or on the GPUs of each node that ``devices`` names.
 
-    Raises: InputError if the batch cannot be shared out, or ``resume`` is damaged.
+    Raises: InputError if the batch cannot be shared out.
     """
-    world = max(devices, 1) * nodes
-    if gan.options.batch_size % world:
-        raise InputError(f"--batch_size {gan.options.batch_size} must be a multiple of the {world} processes")
+    world = check_share(gan.options.batch_size, len(devices) or 1, nodes)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec", module="pytorch_lightning")
     trainer = pl.Trainer(
         accelerator="gpu" if devices else "cpu",
-        devices=max(devices, 1),
+        devices=list(devices) or 1,
         num_nodes=nodes,
         strategy="ddp_find_unused_parameters_true" if world > 1 else "auto",
         max_epochs=1,

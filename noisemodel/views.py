@@ -75,8 +75,8 @@ def noise_beside_clean(residual: Tensor, reference: Tensor, ruler: Ruler, layout
 def noise_features(noise: Tensor, layout: str) -> dict[str, Tensor]:
     """Noise, its means along sensor rows and columns, and the same of the burst's mean.
 
-    Each broadcasts to (N, T, C, h, w). A mean is multiplied by the root of what was averaged: white noise of std 1 keeps
-    std 1 in every feature.
+    Each broadcasts to (N, T, C, h, w). A mean is multiplied by the root of what was averaged: white noise of std 1
+    keeps std 1 in every feature.
     """
     mean = noise.mean(dim=1, keepdim=True) * noise.shape[1] ** 0.5
     features = {"pixel": noise, "burst_mean": mean}

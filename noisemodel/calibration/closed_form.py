@@ -236,6 +236,9 @@ def _maps(moments: Sequence[BurstMoments], words: Sequence[str], result: ClosedF
     """fixed1, learnedfixed: the mean of all darks; prnu: relative deviation of flats, less its temporal part."""
     darks = [m for m in moments if m.burst.kind == "dark"]
     pattern = _average(darks)
+    if pattern is not None and pattern.ndim == 2:
+        for word, axis in (("rowt", 1), ("colt", 0)):
+            pattern = _without_banding(pattern, axis, result.start.get(f"{word}_std", 0.0) ** 2 / len(darks))
     for word in ("fixed1", "learnedfixed"):
         if word in words:
             if any(m.burst.truth is None for m in moments):
@@ -255,6 +258,14 @@ def _maps(moments: Sequence[BurstMoments], words: Sequence[str], result: ClosedF
         flat = brightest.mean / brightest.mean.mean(dim=(-2, -1), keepdim=True) - 1
         temporal = float(brightest.variance.mean()) / brightest.frames / float(brightest.mean.mean()) ** 2
         result.start["prnu_std"] = max(float(flat.var()) - temporal, 1e-12) ** 0.5
+
+
+def _without_banding(pattern: Tensor, axis: int, banding: float) -> Tensor:
+    """Take out of a mean dark what is left of static banding, of variance ``banding``, along ``axis`` (Wiener)."""
+    lines = pattern.mean(dim=axis, keepdim=True)
+    lines = lines - lines.mean()
+    share = min(1.0, banding / max(float(lines.var()), 1e-300))
+    return pattern - share * lines
 
 
 def _average(darks: Sequence[BurstMoments]) -> Tensor | None:

@@ -26,11 +26,11 @@ class StaticBurst(Protocol):
 
     @property
     def kind(self) -> Any:
-        """ "scene", "dark" or "flat"."""
+        """Scene, dark or flat."""
 
     @property
     def layout(self) -> str:
-        """ "mosaic" or "planes"."""
+        """Mosaic or planes."""
 
     @property
     def levels(self) -> Levels:
