@@ -133,7 +133,8 @@ def train_on(data: BurstSet, options: TrainOptions) -> None:
     shown = [p.name for p in generator.physical.parameters_table() if not p.fixed and p.name not in held]
     figures = partial(_figures, generator, shown)
     callbacks = [recorder, ProgressLine(figures)]
-    callbacks += [Deadline(options.max_time)] if options.max_time is not None else []
+    if options.max_time is not None:
+        callbacks.insert(0, Deadline(options.max_time))  # before the recorder, which records the step that is the last
     logger = TensorBoardLogger(folder.path, name="tensorboard", version="")
     resume = folder.resume_file if options.resume else None
     fit(gan, callbacks, devices=devices, nodes=options.nodes, logger=logger, resume=resume)
@@ -191,7 +192,10 @@ def start_model(
                 f"--init {options.init} is {base.physical.noiselist}, {base.physical.layout}; "
                 f"the run wants {noiselist}, {data.layout}"
             )
-        physical = base.physical
+        physical = base.physical.train()
+        physical.levels = data.levels
+        if "uniform" in physical.components and "width" in physical.component("uniform").fixed:
+            physical.component("uniform").store("width", data.levels.adc_step)
     else:
         physical = _closed_form_model(data, noiselist, _start_values(options, closed, held, data.levels))
     for assignment in options.start:

@@ -16,7 +16,7 @@ from noisemodel.generator import NoiseGenerator
 from noisemodel.losses import gradient_penalty, perceptual_distance, perceptual_loss
 from noisemodel.patches import Crops, CropSource, cut, cut_crops
 from noisemodel.streams import seeded, stream
-from noisemodel.views import VIEWS, Ruler, noise_features
+from noisemodel.views import VIEWS, Looks, Ruler, noise_features
 
 SCORE_BATCHES = 8
 ETA = 3  # the average's weight grows as step^ETA
@@ -35,7 +35,7 @@ class GanOptions:
         "patches_after", "cut crops into patches before or after the noise is added"
     )
     patch: int = option(32, "height and width of what the critic sees, in pixels of a plane")
-    num_iter: int = option(2000, "generator steps")
+    num_iter: int = option(800, "generator steps")
     batch_size: int = option(4, "bursts per step, over all GPUs")
     lr: float = option(2e-4, "Adam step of the U-Net")
     lr_critic: float = option(0.02, "Adam step of the critic")
@@ -75,10 +75,10 @@ class Game(nn.Module):
         super().__init__()
         self.generator, self.ruler, self.options = generator, ruler, options
         self.layout = generator.physical.layout
-        self.view, per_plane = VIEWS[options.discriminator_loss]
+        self.view, looks = VIEWS[options.discriminator_loss]
         with seeded(stream(options.seed, "critic weights")):
             self.critic = Critic(
-                per_plane * generator.channels,
+                {name: per_plane * generator.channels for name, per_plane in looks.items()},
                 width=options.critic_width,
                 halvings=options.critic_halvings,
                 spectral=options.spectral_norm,
@@ -91,20 +91,22 @@ class Game(nn.Module):
             raise InputError("nothing to learn: every parameter is fixed or not identifiable from this data")
 
     def critic_loss(self, crops: Crops, purpose: str, step: int) -> tuple[Tensor, Tensor]:
-        """Loss of the critic, lambda * penalty - gap, and the gap E D(real) - E D(generated) itself."""
+        """Loss of the critic, lambda * penalty - gap, and the gap E D(real) - E D(generated); sums over its heads."""
         with torch.no_grad():
-            real, fake, reference = self.residuals(crops, purpose, step)
-            real, fake = self.look(real, reference), self.look(fake, reference)
-        gap = self.critic(real).mean() - self.critic(fake).mean()
-        draws = stream(self.options.seed, "penalty", purpose, step, device=real.device)
-        mix = torch.rand((self.world, len(real), 1, 1, 1), generator=draws, device=real.device, dtype=real.dtype)
-        penalty = gradient_penalty(self.critic, real, fake, mix[self.rank])
+            real_noise, fake_noise, reference = self.residuals(crops, purpose, step)
+            real, fake = (self.look(noise, reference) for noise in (real_noise, fake_noise))
+        gap = self.critic(real) - self.critic(fake)
+        penalty = gap.new_zeros(())
+        for name, head in self.critic.heads.items():
+            draws = stream(self.options.seed, "penalty", name, purpose, step, device=gap.device)
+            mix = torch.rand((self.world, len(real[name]), 1, 1, 1), generator=draws, device=gap.device)
+            penalty = penalty + gradient_penalty(head, real[name], fake[name], mix[self.rank])
         return self.options.lambda_gp * penalty - gap, gap.detach()
 
     def generator_loss(self, crops: Crops, step: int) -> Tensor:
         """Loss of the generator: -E D(generated), plus lpips where asked for."""
         real, fake, reference = self.residuals(crops, "generator", step)
-        loss = -self.critic(self.look(fake, reference)).mean()
+        loss = -self.critic(self.look(fake, reference))
         if self.perceptual is not None:
             pictures = ((reference + noise).flatten(0, 1) for noise in (fake, real))
             loss = loss + self.options.lambda_lpips * perceptual_distance(self.perceptual, *pictures)
@@ -120,7 +122,7 @@ class Game(nn.Module):
         for mean, value in zip(self.averaged.parameters(), self.generator.parameters(), strict=True):
             mean.lerp_(value, share)
 
-    def look(self, residual: Tensor, reference: Tensor) -> Tensor:
+    def look(self, residual: Tensor, reference: Tensor) -> Looks:
         """What the critic sees."""
         return self.view(residual, reference, self.ruler, self.layout)
 
@@ -145,7 +147,8 @@ class Game(nn.Module):
             before, after = mine.start, (self.world - 1) * count - mine.start
             signal = nn.functional.pad(signal, (0, 0) * 4 + (before, after))
             origin = nn.functional.pad(origin, (0, 0, before, after))
-        noisy = self.generator.physical.measure(signal, generator=draws, origin=origin).noisy[mine]
+        params = as_data_hold(self.generator, signal, crops)
+        noisy = self.generator.physical.measure(signal, generator=draws, origin=origin, params=params).noisy[mine]
         return treat_as_real(self.generator.after(clean, noisy) - clean, crops)
 
     @torch.no_grad()
@@ -173,7 +176,16 @@ class Game(nn.Module):
         """One of the draws that every score uses."""
         draws = stream(self.options.seed, "score", index, which, device=crops.frames.device)
         clean = crops.clean.expand_as(crops.frames)
-        return treat_as_real(self.averaged.measure(clean, generator=draws, origin=crops.origin).noise, crops)
+        params = as_data_hold(self.averaged, clean, crops)
+        noise = self.averaged.measure(clean, generator=draws, origin=crops.origin, params=params).noise
+        return treat_as_real(noise, crops)
+
+
+def as_data_hold(generator: NoiseGenerator, signal: Tensor, crops: Crops) -> dict[str, Tensor] | None:
+    """Without ground truth the data hold no frame offsets (they could be the lamp's): generate none, s0 = 0."""
+    if not crops.centred or "periodic" not in generator.physical.components:
+        return None
+    return {"periodic.std0": signal.new_zeros(len(signal))}
 
 
 def treat_as_real(noise: Tensor, crops: Crops) -> Tensor:

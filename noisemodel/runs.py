@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from noisemodel.checkpoint import FILE_NAME, write_atomically
 from noisemodel.errors import InputError
 
@@ -39,6 +41,7 @@ class RunFolder:
             if not self.resume_file.is_file():
                 raise InputError(f"{self.resume_file}: nothing to resume; leave --resume out to start a run there")
             self._check_same(config)
+            self._check_state()
         elif self.config_file.exists() and not overwrite:
             raise InputError(f"{self.path} holds a run; give --resume, --overwrite true, or another --save_path")
         elif self.path.exists() and not self.path.is_dir():
@@ -53,6 +56,13 @@ class RunFolder:
         for name in sorted(config.keys() - MAY_CHANGE):
             if before.get(name) != config[name]:
                 raise InputError(f"--{name} was {before.get(name)!r} when {self.path} began, now {config[name]!r}")
+
+    def _check_state(self) -> None:
+        """Read the resume state once, to complain before anything is touched."""
+        try:
+            torch.load(self.resume_file, map_location="cpu", weights_only=True)
+        except Exception as error:  # a damaged pickle raises anything
+            raise InputError(f"{self.resume_file} is damaged; begin again with --overwrite true") from error
 
     def begin(self, config: Mapping[str, Any], *, resume: bool) -> None:
         """Write the config; a new run first clears what an old one left, a resumed one keeps it.
@@ -74,7 +84,7 @@ class RunFolder:
 
     def add_metrics(self, row: Mapping[str, float]) -> None:
         """Append a row to ``metrics.csv``, in place of rows from the same step on (after a resume)."""
-        rows = [old for old in self.metrics() if old["step"] < row["step"]]
+        rows = [{**old, "step": int(old["step"])} for old in self.metrics() if old["step"] < row["step"]]
         names = list(dict.fromkeys([name for r in (*rows, row) for name in r]))
 
         def write(file: Path) -> None:

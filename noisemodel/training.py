@@ -116,7 +116,13 @@ class NoiseGan(pl.LightningModule):
         self.game.average(step + 1)
         losses = self.trainer.strategy.reduce(torch.stack([gap, loss.detach()]), reduce_op="mean")
         self.losses = dict(zip(("critic_gap", "generator_loss"), losses.tolist(), strict=True))
-        self.log_dict(self.losses)
+        refuse_divergence(losses, step)
+        if self.logger is not None:
+            self.logger.log_metrics(self.losses, step=int(self.step))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Forget Lightning's own counts: a finished epoch would not go on where num_iter has grown."""
+        del checkpoint["loops"]
 
     def _set_lr(self, optimizer: Any, step: int, least: float) -> None:
         """Linear decay from each group's own step to ``least`` of it at num_iter."""
@@ -124,6 +130,12 @@ class NoiseGan(pl.LightningModule):
         for group in optimizer.param_groups:
             first = group.setdefault("first_lr", group["lr"])
             group["lr"] = first * (least + (1 - least) * left)
+
+
+def refuse_divergence(figures: Tensor, step: int) -> None:
+    """Raise InputError where losses or scores are no longer finite; what was saved before stays."""
+    if not bool(torch.isfinite(figures).all()):
+        raise InputError(f"training diverged at step {step}: give a smaller --lr_physics, --lr_critic or --lr")
 
 
 class SyncedCheckpointIO(TorchCheckpointIO):
@@ -176,6 +188,7 @@ class Recorder(pl.Callback):
 
     def _score(self, trainer: pl.Trainer, gan: NoiseGan) -> None:
         scores = gan.game.score(self.batches)
+        refuse_divergence(scores, int(gan.step))
         settled = 2 * int(gan.step) >= gan.options.num_iter
         keep = not settled or self.best is None or not_worse(scores, self.best)
         if trainer.is_global_zero:
@@ -259,6 +272,7 @@ def fit(
     world = check_share(gan.options.batch_size, len(devices) or 1, nodes)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec", module="pytorch_lightning")
+    warnings.filterwarnings("ignore", "Found .* in eval mode", module="pytorch_lightning")  # lpips
     trainer = pl.Trainer(
         accelerator="gpu" if devices else "cpu",
         devices=list(devices) or 1,

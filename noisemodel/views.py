@@ -30,46 +30,55 @@ class Ruler:
         return (self.std(reference) / self.a**0.5).log()
 
 
-# residual (N, T, C, h, w), reference (N, 1, C, h, w), ruler, layout -> (N T, channels, h, w).
-View = Callable[[Tensor, Tensor, Ruler, str], Tensor]
+# residual (N, T, C, h, w), reference (N, 1, C, h, w), ruler, layout -> name -> (B, channels, h, w): one or several
+# looks at the noise, each scored by a head of its own.
+Looks = dict[str, Tensor]
+View = Callable[[Tensor, Tensor, Ruler, str], Looks]
 
 
-def pixels(residual: Tensor, reference: Tensor, ruler: Ruler, layout: str) -> Tensor:
+def pixels(residual: Tensor, reference: Tensor, ruler: Ruler, layout: str) -> Looks:
     """The noisy frames themselves, y = reference + residual."""
-    return (reference + residual).flatten(0, 1)
+    return {"frame": (reference + residual).flatten(0, 1)}
 
 
-def fourier(residual: Tensor, reference: Tensor, ruler: Ruler, layout: str) -> Tensor:
+def fourier(residual: Tensor, reference: Tensor, ruler: Ruler, layout: str) -> Looks:
     """|fftshift fft2(y)|, orthonormal."""
-    return torch.fft.fftshift(_spectrum(residual, reference), dim=(-2, -1)).abs()
+    return {"spectrum": torch.fft.fftshift(_spectrum(residual, reference), dim=(-2, -1)).abs()}
 
 
-def mixed(residual: Tensor, reference: Tensor, ruler: Ruler, layout: str) -> Tensor:
+def mixed(residual: Tensor, reference: Tensor, ruler: Ruler, layout: str) -> Looks:
     """Pixels, and the magnitude of their spectrum beside them."""
-    return torch.cat([view(residual, reference, ruler, layout) for view in (pixels, fourier)], dim=1)
+    both = (pixels(residual, reference, ruler, layout), fourier(residual, reference, ruler, layout))
+    return {"both": torch.cat([values for look in both for values in look.values()], dim=1)}
 
 
-def complex_spectrum(residual: Tensor, reference: Tensor, ruler: Ruler, layout: str) -> Tensor:
+def complex_spectrum(residual: Tensor, reference: Tensor, ruler: Ruler, layout: str) -> Looks:
     """Real and imaginary part of fftshift fft2(y), orthonormal."""
     spectrum = torch.fft.fftshift(_spectrum(residual, reference), dim=(-2, -1))
-    return torch.cat([spectrum.real, spectrum.imag], dim=1)
+    return {"spectrum": torch.cat([spectrum.real, spectrum.imag], dim=1)}
 
 
-def with_mean(residual: Tensor, reference: Tensor, ruler: Ruler, layout: str) -> Tensor:
+def with_mean(residual: Tensor, reference: Tensor, ruler: Ruler, layout: str) -> Looks:
     """Each frame, and the mean of its burst beside it."""
     frames = reference + residual
     mean = frames.mean(dim=1, keepdim=True).expand_as(frames)
-    return torch.cat([frames, mean], dim=2).flatten(0, 1)
+    return {"frame": torch.cat([frames, mean], dim=2).flatten(0, 1)}
 
 
-def noise_beside_clean(residual: Tensor, reference: Tensor, ruler: Ruler, layout: str) -> Tensor:
-    """Noise and its line means, frame by frame and over the burst, beside the light that it came with.
+def noise_beside_clean(residual: Tensor, reference: Tensor, ruler: Ruler, layout: str) -> Looks:
+    """Noise, its line means, and the same of the burst's mean: each a look, beside the light that it came with.
 
-    The pairs are known, so the critic need not guess the scene.
+    The pairs are known, so the critic need not guess the scene. One head per look: a mismatch that shows in one of them
+    only (a row in the row means) cannot take the critic's attention from the others.
     """
-    features = noise_features(residual / ruler.std(reference), layout)
-    channels = [*features.values(), ruler.light(reference)]
-    return torch.cat([values.expand_as(residual) for values in channels], dim=2).flatten(0, 1)
+    looks = {}
+    for name, values in noise_features(residual / ruler.std(reference), layout).items():
+        light = ruler.light(reference)
+        for axis in (-2, -1):
+            if values.shape[axis] == 1:
+                light = light.mean(dim=axis, keepdim=True)
+        looks[name] = torch.cat([values, light.expand_as(values)], dim=2).flatten(0, 1)
+    return looks
 
 
 def noise_features(noise: Tensor, layout: str) -> dict[str, Tensor]:
@@ -79,9 +88,10 @@ def noise_features(noise: Tensor, layout: str) -> dict[str, Tensor]:
     keeps std 1 in every feature.
     """
     mean = noise.mean(dim=1, keepdim=True) * noise.shape[1] ** 0.5
-    features = {"pixel": noise, "burst_mean": mean}
-    for name, values in (("", noise), ("burst_", mean)):
-        features[f"{name}row"], features[f"{name}column"] = line_means(values, layout)
+    features: dict[str, Tensor] = {}
+    for kind, whole, values in (("", "pixel", noise), ("burst_", "burst_mean", mean)):
+        rows, columns = line_means(values, layout)
+        features |= {whole: values, f"{kind}row": rows, f"{kind}column": columns}
     return features
 
 
@@ -94,7 +104,7 @@ def line_means(noise: Tensor, layout: str) -> tuple[Tensor, Tensor]:
         columns = ((columns[..., [0, 1], :, :] + columns[..., [2, 3], :, :]) / 2)[..., MOSAIC_COLUMN, :, :]
     else:
         planes = noise.shape[-3]
-        rows, columns = (lines.mean(dim=-3, keepdim=True) for lines in (rows, columns))
+        rows, columns = (lines.mean(dim=-3, keepdim=True).expand_as(lines) for lines in (rows, columns))
     return rows * (planes * noise.shape[-1]) ** 0.5, columns * (planes * noise.shape[-2]) ** 0.5
 
 
@@ -103,12 +113,13 @@ def _spectrum(residual: Tensor, reference: Tensor) -> Tensor:
     return torch.fft.fft2((reference + residual).flatten(0, 1), norm="ortho")
 
 
-# --discriminator_loss -> the view and its channels per plane.
-VIEWS: dict[str, tuple[View, int]] = {
-    "residual": (noise_beside_clean, 7),
-    "real": (pixels, 1),
-    "fourier": (fourier, 1),
-    "mixed": (mixed, 2),
-    "complex": (complex_spectrum, 2),
-    "mean": (with_mean, 2),
+# --discriminator_loss -> the view, and the channels per plane of each of its looks.
+NOISE_LOOKS = ("pixel", "row", "column", "burst_mean", "burst_row", "burst_column")
+VIEWS: dict[str, tuple[View, dict[str, int]]] = {
+    "residual": (noise_beside_clean, dict.fromkeys(NOISE_LOOKS, 2)),
+    "real": (pixels, {"frame": 1}),
+    "fourier": (fourier, {"spectrum": 1}),
+    "mixed": (mixed, {"both": 2}),
+    "complex": (complex_spectrum, {"spectrum": 2}),
+    "mean": (with_mean, {"frame": 2}),
 }

@@ -79,7 +79,7 @@ def photon_transfer(moments: Sequence[BurstMoments]) -> tuple[float, float]:
     x, v = (torch.cat([getattr(m, name) for m in moments]).numpy() for name in ("signal", "variance"))
     n = torch.cat([m.count * (m.frames - 1) for m in moments]).numpy()
     fitted = np.maximum(v, 1e-6 * v.max())
-    design = np.stack([np.ones_like(x), np.maximum(x, 0.0)], axis=1)
+    design = np.stack([np.ones_like(x), x], axis=1)
     a, g = float(v.mean()), 0.0
     for _ in range(3):
         weight = np.sqrt(n) / fitted
@@ -90,18 +90,25 @@ def photon_transfer(moments: Sequence[BurstMoments]) -> tuple[float, float]:
 
 
 def line_variance(lines: Sequence[LineStats]) -> float:
-    """Variance of what a whole line shares in a frame: var of line means less their white part.
+    """Variance s of what a whole line shares in a frame: var of line means = s + (v - s) / n, v that of a pixel.
 
-    Bursts are joined by the inverse variance of their estimates, so that dark ones decide.
+    The frames' common offset was taken out of their L lines, which costs one in L. Bursts are joined by the inverse
+    variance of their estimates, so that dark ones decide; it comes from the joint s, because weights that follow each
+    burst's own estimate favour the low ones.
     """
-    estimates, weights = [], []
+    estimates, white, freedom = [], [], []
     for line in lines:
         kept = ~line.white.isnan()
-        frames = len(line.profile)
-        total = line.profile[:, kept].square().sum(dim=0) / (frames - 1)
-        estimates.append(float((total - line.white[kept]).mean()))
-        weights.append(float(kept.sum()) * (frames - 1) / float(total.square().mean().clamp_min(1e-300)))
-    return float(np.average(estimates, weights=weights))
+        frames, count = len(line.profile), int(kept.sum())
+        total = line.profile[:, kept].square().sum(dim=0) / (frames - 1) * (count / max(count - 1, 1))
+        estimates.append(float((total - line.white[kept]).mean()) / (1 - 1 / max(line.pixels, 2.0)))
+        white.append(float(line.white[kept].mean()))
+        freedom.append(count * (frames - 1))
+    shared = 0.0
+    for _ in range(3):
+        variance = np.maximum(np.array(white) + max(shared, 0.0), 1e-300)
+        shared = float(np.average(estimates, weights=np.array(freedom) * (variance.min() / variance) ** 2))
+    return shared
 
 
 def _root(variance: float, floor: float, what: str, result: ClosedForm) -> float:
@@ -228,7 +235,8 @@ def _static_lines(moments: Sequence[BurstMoments], words: Sequence[str], result:
         per_frame = result.start.get(f"{temporal}_std", 0.0) ** 2
         white = np.mean([(float(getattr(m, name).white.nanmean()) + per_frame) / m.frames for m in used])
         kept = ~torch.stack([line.white for line in lines]).isnan().any(dim=0)
-        variance = float(static[:, kept].var(dim=0).mean()) - float(white)
+        count = int(kept.sum())
+        variance = float(static[:, kept].var(dim=0).mean()) * (count / max(count - 1, 1)) - float(white)
         result.start[f"{word}_std"] = _root(variance, floor, word, result)
 
 
@@ -236,8 +244,8 @@ def _maps(moments: Sequence[BurstMoments], words: Sequence[str], result: ClosedF
     """fixed1, learnedfixed: the mean of all darks; prnu: relative deviation of flats, less its temporal part."""
     darks = [m for m in moments if m.burst.kind == "dark"]
     pattern = _average(darks)
-    if pattern is not None and pattern.ndim == 2:
-        for word, axis in (("rowt", 1), ("colt", 0)):
+    if pattern is not None:
+        for word, axis in (("rowt", -1), ("colt", -2)):
             pattern = _without_banding(pattern, axis, result.start.get(f"{word}_std", 0.0) ** 2 / len(darks))
     for word in ("fixed1", "learnedfixed"):
         if word in words:
@@ -262,7 +270,7 @@ def _maps(moments: Sequence[BurstMoments], words: Sequence[str], result: ClosedF
 
 def _without_banding(pattern: Tensor, axis: int, banding: float) -> Tensor:
     """Take out of a mean dark what is left of static banding, of variance ``banding``, along ``axis`` (Wiener)."""
-    lines = pattern.mean(dim=axis, keepdim=True)
+    lines = pattern.mean(dim=axis if pattern.ndim == 2 else (0, axis), keepdim=True)
     lines = lines - lines.mean()
     share = min(1.0, banding / max(float(lines.var()), 1e-300))
     return pattern - share * lines

@@ -12,6 +12,7 @@ from noisemodel.sensor import Levels, unpack_mosaic
 
 HIGHEST_VALID = 0.95  # above this a highlight's noise is cut by the white level [fraction of white]
 BINS = 48  # signal levels per burst
+DARK = -4.0  # below so many standard deviations a signal is not told from the fixed pattern
 
 
 class BurstSummary(Protocol):
@@ -60,13 +61,15 @@ class LineStats:
     """Means along sensor lines (rows or columns) of one burst.
 
     profile: (T, L) mean of each line, less the burst's own mean.
-    white: (L,) variance that the mean of a line has from pixel noise alone, per frame.
+    white: (L,) variance that the mean of a line would have if all noise were pixel noise, per frame.
     static: (L,) mean over frames, less the ground truth (dark: less nothing); None where the scene is unknown.
+    pixels: valid ones on a line, on average.
     """
 
     profile: Tensor
     white: Tensor
     static: Tensor | None
+    pixels: float
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,8 @@ def burst_moments(burst: StaticBurst) -> BurstMoments:
         whole_mean = (mean * len(measuring) + sorted_by * len(binning)) / frames
     signal = burst.truth if burst.truth is not None else mean
     valid = _valid(burst, whole_mean if burst.truth is None else burst.truth)
-    bins = 1 if burst.kind == "dark" or (burst.kind == "flat" and burst.truth is not None) else BINS
+    bins = BINS if burst.kind == "scene" else 1
+    levels = _binned(sorted_by[valid], signal[valid], variance[valid], bins)
     profiles = _line_profiles(burst, offsets, whole_mean, valid)
     reference = burst.truth
     if reference is None and burst.kind == "dark":
@@ -115,7 +119,7 @@ def burst_moments(burst: StaticBurst) -> BurstMoments:
     return BurstMoments(
         burst,
         frames,
-        *_binned(sorted_by[valid], signal[valid], variance[valid], bins),
+        *(levels if burst.truth is not None else _dark_as_one(*levels)),
         _line_stats(profiles[0], variance, valid, static, burst.layout, axis=-1),
         _line_stats(profiles[1], variance, valid, static, burst.layout, axis=-2),
         whole_mean,
@@ -157,6 +161,20 @@ def _binned(sorted_by: Tensor, signal: Tensor, variance: Tensor, bins: int) -> t
     return x, v, torch.from_numpy(filled[keep]).double()
 
 
+def _dark_as_one(signal: Tensor, variance: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Join the bins below `DARK` standard deviations: there the fixed pattern sorts pixels, and is taken for light.
+
+    Of the joint bin, mean signal and mean variance are right: the pattern's mean is zero.
+    """
+    dark = signal < DARK * float(variance.min() if len(variance) else 0.0) ** 0.5
+    if int(dark.sum()) < 2:
+        return signal, variance, count
+    joint = [(x[dark] * count[dark]).sum() / count[dark].sum() for x in (signal, variance)]
+    parts = zip((*joint, count[dark].sum()), (signal, variance, count), strict=True)
+    x, v, n = (torch.cat([one.reshape(1), rest[~dark]]) for one, rest in parts)
+    return x, v, n
+
+
 def _lines(planes: Tensor, layout: str, axis: int) -> Tensor:
     """Sums over sensor lines of (C, H, W): (lines, ), along rows (axis -1) or columns (axis -2)."""
     if layout == "mosaic":
@@ -187,7 +205,7 @@ def _line_stats(
     white = torch.where(kept, white, torch.nan)
     if static is not None:
         static = _lines(static * weight, layout, axis) / count.clamp_min(1)
-    return LineStats(profile, white, static)
+    return LineStats(profile, white, static, float(count[kept].mean()))
 
 
 def _tail(burst: StaticBurst, offsets: Tensor, mean: Tensor, most: int = 20_000) -> Tensor:
