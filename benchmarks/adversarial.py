@@ -9,6 +9,9 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # datasets/ is not installed: scripts run from a clone
 
 import noisemodel
 from datasets import SimulatedCamera, simulated_bursts
@@ -19,7 +22,7 @@ CAMERA = replace(SimulatedCamera(), rowt_std=0.0, periodic_std=(0.0, 0.0, 0.0), 
 FACTOR = 3.0
 
 
-def run(seed: int, save_path: Path, **options: object) -> list[tuple[str, float, float]]:
+def run(seed: int, save_path: Path, **options: Any) -> list[tuple[str, float, float]]:
     """Train from gain x 3, read / 3, row1 x 3. Returns (parameter, true [DN], learned [DN])."""
     data = simulated_bursts(seed=seed, camera=CAMERA)
     true = dict(data.true_parameters or {})
@@ -31,7 +34,7 @@ def run(seed: int, save_path: Path, **options: object) -> list[tuple[str, float,
         data,
         TrainOptions(
             noiselist="shot_read_row1", init="default", start=start, seed=seed, save_path=save_path, gpus=0,
-            **options,  # type: ignore[arg-type]
+            **options,
         ),
     )  # fmt: skip
     found = noisemodel.load(save_path).physical.parameters_table()
