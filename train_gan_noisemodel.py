@@ -1,7 +1,6 @@
 """Learn a camera's noise from frames: closed-form start, adversarial training, and a table of what was found."""
 
 import math
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from datasets import BurstSet, CropSampler, DataOptions, load_dataset
 from datasets.patterns import load_pattern
 from noisemodel.calibration import ClosedForm, calibrate_closed_form
 from noisemodel.commandline import option, run, to_dict
+from noisemodel.devices import choose_devices, is_first_process
 from noisemodel.errors import InputError
 from noisemodel.evaluation.history import plot_history
 from noisemodel.evaluation.parameter_table import compare_parameters
@@ -28,7 +28,7 @@ from noisemodel.quantities import describe
 from noisemodel.runs import RunFolder
 from noisemodel.sensor import Levels
 from noisemodel.streams import seeded, stream
-from noisemodel.training import Deadline, NoiseGan, ProgressLine, Recorder, check_share, fit
+from noisemodel.training import Deadline, NoiseGan, ProgressLine, Recorder, fit
 from noisemodel.views import Ruler
 
 NOISELIST = "shot_read_uniform_row1_rowt_fixed1_periodic"
@@ -105,15 +105,15 @@ def train(options: TrainOptions) -> None:
 
 def train_on(data: BurstSet, options: TrainOptions) -> None:
     """Calibrate, train, report."""
-    console = Console(soft_wrap=True, quiet=_rank(options) > 0)
-    devices = choose_devices(options)
+    console = Console(soft_wrap=True, quiet=not is_first_process(options.nr))
+    devices = choose_devices(options.device, options.gpus, options.nodes, options.nr, options.batch_size)
     options = with_steps(options, data)
     base = None if options.init in ("default", "calibrated") else noisemodel.load(options.init)
     noiselist = options.noiselist
     if noiselist is None:
         noiselist = base.physical.noiselist if base else NOISELIST
     folder = RunFolder(options.save_path or Path("runs") / f"{data.name}_{options.network}_{noiselist}")
-    if _rank(options) == 0:  # the others start when the first has begun
+    if is_first_process(options.nr):  # the others start when the first has begun
         folder.check(to_dict(options), resume=options.resume, overwrite=options.overwrite)
     sampler = partial(CropSampler, data, crop=options.crop_size, frames=options.frames, seed=options.seed)
     training = sampler(batch_size=options.batch_size, split="train")
@@ -126,7 +126,7 @@ def train_on(data: BurstSet, options: TrainOptions) -> None:
     generator = start_model(options, data, noiselist, closed, held, base)
     check_cover(generator.physical, data)
     gan = NoiseGan(Game(generator, Ruler(*closed.white_line), options, held), training)
-    if _rank(options) == 0:
+    if is_first_process(options.nr):
         folder.begin(to_dict(options), resume=options.resume)
     interval = max(1, options.num_iter // 40)
     recorder = Recorder(validation, interval, folder.resume_file, Records(folder, options, data, time.monotonic()))
@@ -138,7 +138,7 @@ def train_on(data: BurstSet, options: TrainOptions) -> None:
     logger = TensorBoardLogger(folder.path, name="tensorboard", version="")
     resume = folder.resume_file if options.resume else None
     fit(gan, callbacks, devices=devices, nodes=options.nodes, logger=logger, resume=resume)
-    if _rank(options) == 0:
+    if is_first_process(options.nr):
         report(console, folder, data, closed, held, options)
 
 
@@ -198,18 +198,19 @@ def start_model(
             physical.component("uniform").store("width", data.levels.adc_step)
     else:
         physical = _closed_form_model(data, noiselist, _start_values(options, closed, held, data.levels))
-    for assignment in options.start:
-        physical.assign(assignment)
-    for assignment in options.fix:
-        physical.fix(assignment)
+    assignments = [(text, physical.assign) for text in options.start] + [(text, physical.fix) for text in options.fix]
+    for text, apply in sorted(assignments, key=lambda item: not item[0].startswith("shot.gain")):
+        apply(text)  # the gain first: electrons are converted with it
     channels = data.bursts[0].shape[1]
     with seeded(stream(options.seed, "network weights")):
         generator = NoiseGenerator(
             physical, options.network, channels=channels, unet_opts=options.unet_opts, unet_width=options.unet_width
         )
-    if base is not None and base.network is not None and generator.network is not None:
-        if base.config() != generator.config():
-            raise InputError(f"--init {options.init} has another network than --network and --unet_opts ask for")
+    if base is not None and base.network is not None:
+        wanted, had = ({**g.config(), "physical": None} for g in (generator, base))
+        if wanted != had:
+            differing = " ".join(f"--{name} {had[name]}" for name in had if had[name] != wanted[name])
+            raise InputError(f"--init {options.init} has a network of its own; give {differing}")
         generator.load_state_dict(base.state_dict())
     return generator
 
@@ -271,36 +272,6 @@ def with_steps(options: TrainOptions, data: BurstSet) -> TrainOptions:
         return options
     steps = options.epochs * math.ceil(len(data.bursts) / options.batch_size)
     return replace(options, num_iter=min(options.num_iter, steps))
-
-
-def choose_devices(options: TrainOptions) -> list[int]:
-    """Numbers of this machine's GPUs to use, none for the CPU; raises InputError where what is asked is not there."""
-    visible = torch.cuda.device_count()
-    kind, _, index = options.device.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (index and (kind != "cuda" or not index.isdigit())):
-        raise InputError(f"--device is auto, cpu, cuda or cuda:N, got {options.device!r}")
-    wanted = options.gpus if options.gpus is not None else {"cpu": 0, "cuda": 1}.get(kind, min(visible, 1))
-    if wanted < 0 or not 0 <= options.nr < options.nodes:
-        raise InputError(f"need --gpus >= 0 and 0 <= --nr < --nodes, got {wanted}, {options.nr}, {options.nodes}")
-    if kind == "cpu" and wanted:
-        raise InputError(f"--device cpu and --gpus {wanted} contradict each other; leave one out")
-    if kind == "cuda" and not wanted:
-        raise InputError("--device cuda and --gpus 0 contradict each other; leave one out")
-    if index and wanted > 1:
-        raise InputError(f"--device {options.device} is one GPU, --gpus {wanted} are more; leave one out")
-    if wanted > visible or (index and int(index) >= visible):
-        raise InputError(f"{wanted} GPU(s) wanted ({options.device}), {visible} visible; use --gpus 0 for the CPU")
-    if options.nodes > 1:
-        if "MASTER_ADDR" not in os.environ or "MASTER_PORT" not in os.environ:
-            raise InputError("--nodes needs the variables MASTER_ADDR and MASTER_PORT: address and a port of machine 0")
-        os.environ["NODE_RANK"] = str(options.nr)
-    check_share(options.batch_size, max(wanted, 1), options.nodes)
-    return [int(index)] if index else list(range(wanted))
-
-
-def _rank(options: TrainOptions) -> int:
-    """Number of this process; the first one writes and prints."""
-    return int(os.environ.get("LOCAL_RANK", 0)) + options.nr
 
 
 def _figures(generator: NoiseGenerator, names: list[str]) -> str:

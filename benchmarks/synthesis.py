@@ -61,7 +61,7 @@ def training_ms(device: str) -> float:
     physical = PhysicalNoise.from_noiselist(NOISELIST, levels=data.levels, fixed1_pattern=pattern)
     game = Game(NoiseGenerator(physical), Ruler(4e-7, 2.6e-4), options).to(device)
     learned = [p for p in game.generator.parameters() if p.requires_grad]
-    optimizers = [torch.optim.Adam(game.critic.parameters()), torch.optim.Adam(learned)]
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.Adam(game.critic.parameters()), torch.optim.Adam(learned)]
     return median_ms(lambda: one_iteration(game, batches, optimizers), device)
 
 

@@ -23,17 +23,21 @@ def load_pattern(path: Path) -> Tensor:
     Reads .npy, .npz, .mat, .h5 and .tif; a file of several arrays needs just one with 2 or 3 axes (the published
     ``fixed_pattern_noise.mat`` holds ``mean_pattern``, planes last: these are moved to the front).
 
-    Raises: InputError if the file cannot be read, has no such array or several, or holds NaN.
+    Raises: InputError if the file cannot be read, has no such array or several, is empty or holds NaN.
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise InputError(f"{path}: a fixed pattern is read from {', '.join(_READERS)}")
+    if not path.is_file():
+        raise InputError(f"no such file: {path}; check the path")
     with reading(path):
         arrays = reader(path)
     maps = {name: array for name, array in arrays.items() if array.ndim in (2, 3) and array.dtype.kind in "iuf"}
     if len(maps) != 1:
         raise InputError(f"{path}: needs one array with 2 or 3 axes, found {', '.join(maps) or 'none'}")
     pattern = torch.from_numpy(next(iter(maps.values())).astype(np.float32))
+    if not pattern.numel():
+        raise InputError(f"{path} is empty, shape {tuple(pattern.shape)}; write it again")
     if not bool(torch.isfinite(pattern).all()):
         raise InputError(f"{path} holds NaN or infinite values; repair the defective pixels first")
     if pattern.ndim == 3 and pattern.shape[-1] in (3, 4) and pattern.shape[0] not in (3, 4):
@@ -43,7 +47,7 @@ def load_pattern(path: Path) -> Tensor:
 
 def _npz(path: Path) -> dict[str, Array]:
     """Every array of a .npz file."""
-    with np.load(path, allow_pickle=False) as arrays:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
 
 

@@ -50,10 +50,10 @@ def scale_of(name: str, native_unit: str, unit: str, levels: Levels | None, gain
 
 
 def in_unit(parameter: Parameter, unit: str, levels: Levels | None, gain: float | None) -> float | None:
-    """The parameter's value in DN (DN/e- for the gain) or electrons; None where it has no such unit."""
+    """The parameter's value in DN (DN/e- for the gain) or electrons; None where it has no such unit (or the gain is 0)."""
     try:
         return parameter.value / scale_of(parameter.name, parameter.unit, unit, levels, gain)
-    except InputError:
+    except (InputError, ZeroDivisionError):
         return None
 
 

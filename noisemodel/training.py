@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from noisemodel.checkpoint import write_atomically
+from noisemodel.devices import check_share
 from noisemodel.errors import InputError
 from noisemodel.evaluation.energy_score import not_worse
 from noisemodel.game import Game, score_batches
@@ -246,14 +247,6 @@ class ProgressLine(pl.Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
         """Give the terminal back."""
         self.bar.stop()
-
-
-def check_share(batch_size: int, devices: int, nodes: int) -> int:
-    """How many processes share a batch; raises InputError where they cannot."""
-    world = devices * nodes
-    if batch_size % world:
-        raise InputError(f"--batch_size {batch_size} must be a multiple of the {world} processes")
-    return world
 
 
 def fit(

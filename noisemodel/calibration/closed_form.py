@@ -15,6 +15,7 @@ from noisemodel.errors import InputError
 from noisemodel.sensor import Levels, unpack_mosaic
 
 FALSE_ALARM = 1e-3  # chance that a spectrum without a line shows one
+NO_PRNU = 1e-6  # std of the gain map where no flat was measured: none to speak of
 FLOOR = 0.02  # smallest start value of a std, relative to the dark noise: a log cannot start at zero
 
 
@@ -75,11 +76,16 @@ def photon_transfer(moments: Sequence[BurstMoments]) -> tuple[float, float]:
     """Intercept and slope of temporal variance = a + g x by weighted least squares.
 
     The weights are 1 / var(variance) = n (T - 1) / (2 v^2) with v from the line itself, in three passes.
+
+    Raises: InputError if no burst has any temporal variance.
     """
     x, v = (torch.cat([getattr(m, name) for m in moments]).numpy() for name in ("signal", "variance"))
     n = torch.cat([m.count * (m.frames - 1) for m in moments]).numpy()
+    if v.max() <= 0:
+        raise InputError("the frames of every burst are identical: no temporal noise to learn; record single exposures")
     fitted = np.maximum(v, 1e-6 * v.max())
-    design = np.stack([np.ones_like(x), x], axis=1)
+    several = len(x) > 1 and any(m.burst.kind != "dark" for m in moments)
+    design = np.stack([np.ones_like(x), x * several], axis=1)  # from one level no slope: g = 0
     a, g = float(v.mean()), 0.0
     for _ in range(3):
         weight = np.sqrt(n) / fitted
@@ -260,7 +266,8 @@ def _maps(moments: Sequence[BurstMoments], words: Sequence[str], result: ClosedF
             result.held.append("prnu")
         flats = [m for m in moments if m.burst.kind == "flat" and float(m.mean.mean()) > 0]
         if not flats:
-            result.notes.append("prnu: not identifiable from this data; needs flats")
+            result.notes.append("prnu: not identifiable from this data; needs flats; all but left out")
+            result.start["prnu_std"] = NO_PRNU
             return
         brightest = max(flats, key=lambda m: float(m.mean.mean()))
         flat = brightest.mean / brightest.mean.mean(dim=(-2, -1), keepdim=True) - 1

@@ -12,7 +12,7 @@ from noisemodel.sensor import Levels, unpack_mosaic
 
 HIGHEST_VALID = 0.95  # above this a highlight's noise is cut by the white level [fraction of white]
 BINS = 48  # signal levels per burst
-DARK = -4.0  # below so many standard deviations a signal is not told from the fixed pattern
+DARK = 4.0  # below so many standard deviations a signal is not told from the fixed pattern
 
 
 class BurstSummary(Protocol):

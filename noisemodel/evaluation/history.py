@@ -48,7 +48,8 @@ def plot_history(
         axis.yaxis.set_major_formatter("{x:.3g}")
         axis.yaxis.set_minor_formatter("{x:.2g}")
         axis.tick_params(axis="y", which="both", labelsize=7)
-    axes[0].legend(fontsize=8)
+    if moving:
+        axes[0].legend(fontsize=8)
     score = axes[len(moving)]
     score.plot(steps, [row["score"] for row in rows], color=SCORE)
     score.set(title="energy score (validation)", ylabel="ruler units, lower is better", xlabel="generator step")

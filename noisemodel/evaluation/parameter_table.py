@@ -44,7 +44,7 @@ def compare_parameters(
     figures = with_derived(learned)
     gain = next((p.value for p in figures if p.name == "shot.gain"), None)
     table = Table(title="noise parameters", title_justify="left")
-    for name in ("parameter", "unit", *(["true"] if true else []), "calibrated", "learned", "learned [e-]", "off"):
+    for name in ("parameter", "unit", *(["true"] if true else []), "calibrated", "learned", "in e-", "off"):
         table.add_column(name, justify="left" if name in ("parameter", "unit") else "right")
     for parameter in figures:
         reference = true.get(parameter.name, closed[parameter.name].value if not true else None)
@@ -80,4 +80,6 @@ def _remark(parameter: Parameter, reference: float | None, held: Sequence[str]) 
         return "held"
     if parameter.fixed:
         return "fixed"
-    return "" if not reference else f"{100 * (parameter.value / reference - 1):+.1f} %"
+    if not reference:
+        return ""
+    return f"{100 * (parameter.value / reference - 1):+.1f} %".replace("-0.0 %", "+0.0 %")
