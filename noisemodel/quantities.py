@@ -50,7 +50,7 @@ def scale_of(name: str, native_unit: str, unit: str, levels: Levels | None, gain
 
 
 def in_unit(parameter: Parameter, unit: str, levels: Levels | None, gain: float | None) -> float | None:
-    """The parameter's value in DN (DN/e- for the gain) or electrons; None where it has no such unit (or the gain is 0)."""
+    """The parameter's value in DN (DN/e- for the gain) or electrons; None where it has none (or the gain is 0)."""
     try:
         return parameter.value / scale_of(parameter.name, parameter.unit, unit, levels, gain)
     except (InputError, ZeroDivisionError):

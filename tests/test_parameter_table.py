@@ -38,7 +38,7 @@ def test_true_calibrated_and_learned_stand_side_by_side() -> None:
         "true": "1.6",
         "calibrated": "2.5",
         "learned": "2",
-        "learned [e-]": "4",
+        "in e-": "4",
         "off": "+25.0 %",
     }
     assert table["shot.gain"] == {
@@ -46,7 +46,7 @@ def test_true_calibrated_and_learned_stand_side_by_side() -> None:
         "true": "0.4",
         "calibrated": "0.5",
         "learned": "0.5",
-        "learned [e-]": "",
+        "in e-": "",
         "off": "+25.0 %",
     }
     assert table["row1.std"]["true"] == "" and table["row1.std"]["off"] == ""
@@ -74,11 +74,11 @@ def test_what_was_not_learned_says_why() -> None:
 def test_units_without_levels_or_gain() -> None:
     table = compared(model(None), {}, calibrated=model(None))
     assert table["read.std"]["unit"] == "white" and table["read.std"]["learned"] == "0.002"
-    assert table["shot.gain"]["unit"] == "white/e-" and table["read.std"]["learned [e-]"] == "4"
+    assert table["shot.gain"]["unit"] == "white/e-" and table["read.std"]["in e-"] == "4"
     assert table["periodic.freq"]["unit"] == "cycles/px" and table["periodic.freq"]["learned"] == "0.125"
     readonly = PhysicalNoise.from_noiselist("read", levels=LEVELS, read_std=2e-3)
     table = compared(readonly, {}, calibrated=readonly)
-    assert table["read.std"]["learned [e-]"] == "" and table["read.std"]["learned"] == "2"
+    assert table["read.std"]["in e-"] == "" and table["read.std"]["learned"] == "2"
 
 
 @pytest.mark.parametrize("layout", ("mosaic", "planes"))
