@@ -1,14 +1,16 @@
 """The adversarial game itself, in plain torch: what the critic and the generator minimise, and the proper score."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from noisemodel.commandline import option
+from noisemodel.components import Periodic, as_burst
 from noisemodel.critic import Critic
 from noisemodel.errors import InputError
 from noisemodel.evaluation.energy_score import energy_score
@@ -16,7 +18,7 @@ from noisemodel.generator import NoiseGenerator
 from noisemodel.losses import gradient_penalty, perceptual_distance, perceptual_loss
 from noisemodel.patches import Crops, CropSource, cut, cut_crops
 from noisemodel.streams import seeded, stream
-from noisemodel.views import VIEWS, Looks, Ruler, noise_features
+from noisemodel.views import VIEWS, Looks, Ruler, noise_beside_clean, noise_features
 
 SCORE_BATCHES = 8
 ETA = 3  # the average's weight grows as step^ETA
@@ -75,7 +77,14 @@ class Game(nn.Module):
         super().__init__()
         self.generator, self.ruler, self.options = generator, ruler, options
         self.layout = generator.physical.layout
+        looks: Mapping[str, int]
+        self.view: Callable[..., Looks]
         self.view, looks = VIEWS[options.discriminator_loss]
+        periodic = self._periodic()
+        if options.discriminator_loss == "residual" and periodic is not None:
+            across = "column" if periodic.axis == "column" else "row"
+            looks = {**looks, across: looks[across] + 2}
+            self.view = partial(noise_beside_clean, wave_look=across)
         with seeded(stream(options.seed, "critic weights")):
             self.critic = Critic(
                 {name: per_plane * generator.channels for name, per_plane in looks.items()},
@@ -93,8 +102,8 @@ class Game(nn.Module):
     def critic_loss(self, crops: Crops, purpose: str, step: int) -> tuple[Tensor, Tensor]:
         """Loss of the critic, lambda * penalty - gap, and the gap E D(real) - E D(generated); sums over its heads."""
         with torch.no_grad():
-            real_noise, fake_noise, reference = self.residuals(crops, purpose, step)
-            real, fake = (self.look(noise, reference) for noise in (real_noise, fake_noise))
+            pairs = self.residuals(crops, purpose, step)
+            real, fake = (self.look(noise, pairs) for noise in (pairs.real, pairs.fake))
         gap = self.critic(real) - self.critic(fake)
         penalty = gap.new_zeros(())
         for name, head in self.critic.heads.items():
@@ -105,10 +114,10 @@ class Game(nn.Module):
 
     def generator_loss(self, crops: Crops, step: int) -> Tensor:
         """Loss of the generator: -E D(generated), plus lpips where asked for."""
-        real, fake, reference = self.residuals(crops, "generator", step)
-        loss = -self.critic(self.look(fake, reference))
+        pairs = self.residuals(crops, "generator", step)
+        loss = -self.critic(self.look(pairs.fake, pairs))
         if self.perceptual is not None:
-            pictures = ((reference + noise).flatten(0, 1) for noise in (fake, real))
+            pictures = ((pairs.reference + noise).flatten(0, 1) for noise in (pairs.fake, pairs.real))
             loss = loss + self.options.lambda_lpips * perceptual_distance(self.perceptual, *pictures)
         return loss
 
@@ -122,17 +131,40 @@ class Game(nn.Module):
         for mean, value in zip(self.averaged.parameters(), self.generator.parameters(), strict=True):
             mean.lerp_(value, share)
 
-    def look(self, residual: Tensor, reference: Tensor) -> Looks:
-        """What the critic sees."""
-        return self.view(residual, reference, self.ruler, self.layout)
+    def look(self, residual: Tensor, pairs: "Pairs") -> Looks:
+        """What the critic sees of a residual of ``pairs``."""
+        if pairs.waves is None:
+            return self.view(residual, pairs.reference, self.ruler, self.layout)
+        return self.view(residual, pairs.reference, self.ruler, self.layout, waves=pairs.waves)
 
-    def residuals(self, crops: Crops, purpose: str, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Real and generated residual (B, T, C, p, p), and the reference that they stand beside, cut into patches."""
+    def residuals(self, crops: Crops, purpose: str, step: int) -> "Pairs":
+        """Real and generated residual, and what they stand beside, cut into patches."""
         patch = min(self.options.patch, crops.frames.shape[-1])
         if self.options.split_into_patches == "patches_before":
             crops = cut_crops(crops, patch, 2 if self.layout == "mosaic" else 1)
         fake = self.generate(crops, stream(self.options.seed, "noise", purpose, step, device=crops.frames.device))
-        return cut(crops.residual, patch), cut(fake, patch), cut(crops.reference, patch)
+        waves = self._waves(crops)
+        return Pairs(
+            cut(crops.residual, patch),
+            cut(fake, patch),
+            cut(crops.reference, patch),
+            None if waves is None else cut(waves, patch),
+        )
+
+    def _periodic(self) -> Periodic | None:
+        """The periodic component, if there is one."""
+        return next((c for c in self.generator.physical.each() if isinstance(c, Periodic)), None)
+
+    def _waves(self, crops: Crops) -> Tensor | None:
+        """cos and sin of the periodic term, (N, 1, 2 C, h, w), for the head that must know its phase; else None.
+
+        A score that is averaged over crops at any place could tell the wave's power, but not its split into cos and sin.
+        """
+        periodic = self._periodic()
+        if periodic is None or self.options.discriminator_loss != "residual":
+            return None
+        waves = periodic.waves(*as_burst(crops.clean, self.layout, crops.origin))
+        return torch.cat([wave.expand_as(crops.clean) for wave in waves], dim=2)
 
     def generate(self, crops: Crops, draws: torch.Generator) -> Tensor:
         """Generated residual on the same clean signal, treated as the real one was.
@@ -186,6 +218,18 @@ def as_data_hold(generator: NoiseGenerator, signal: Tensor, crops: Crops) -> dic
     if not crops.centred or "periodic" not in generator.physical.components:
         return None
     return {"periodic.std0": signal.new_zeros(len(signal))}
+
+
+class Pairs(NamedTuple):
+    """Residuals that the critic compares, and what stands beside both.
+
+    real, fake: (B, T, C, p, p). reference: (B, 1, C, p, p). waves: (B, 1, 2 C, p, p), see `Game`, or None.
+    """
+
+    real: Tensor
+    fake: Tensor
+    reference: Tensor
+    waves: Tensor | None
 
 
 def treat_as_real(noise: Tensor, crops: Crops) -> Tensor:

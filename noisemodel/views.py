@@ -65,19 +65,25 @@ def with_mean(residual: Tensor, reference: Tensor, ruler: Ruler, layout: str) ->
     return {"frame": torch.cat([frames, mean], dim=2).flatten(0, 1)}
 
 
-def noise_beside_clean(residual: Tensor, reference: Tensor, ruler: Ruler, layout: str) -> Looks:
+def noise_beside_clean(
+    residual: Tensor, reference: Tensor, ruler: Ruler, layout: str, wave_look: str = "", waves: Tensor | None = None
+) -> Looks:
     """Noise, its line means, and the same of the burst's mean: each a look, beside the light that it came with.
 
     The pairs are known, so the critic need not guess the scene. One head per look: a mismatch that shows in one of them
-    only (a row in the row means) cannot take the critic's attention from the others.
+    only (a row in the row means) cannot take the critic's attention from the others. ``waves`` (N, 1, 2 C, h, w), where
+    given, stand beside the look ``wave_look``.
     """
     looks = {}
     for name, values in noise_features(residual / ruler.std(reference), layout).items():
-        light = ruler.light(reference)
+        beside = ruler.light(reference)
+        if waves is not None and name == wave_look:
+            beside = torch.cat([beside, waves], dim=2)
         for axis in (-2, -1):
             if values.shape[axis] == 1:
-                light = light.mean(dim=axis, keepdim=True)
-        looks[name] = torch.cat([values, light.expand_as(values)], dim=2).flatten(0, 1)
+                beside = beside.mean(dim=axis, keepdim=True)
+        beside = beside.expand(-1, values.shape[1], -1, *values.shape[-2:])
+        looks[name] = torch.cat([values, beside], dim=2).flatten(0, 1)
     return looks
 
 

@@ -212,7 +212,7 @@ class Periodic(NoiseComponent):
         """Axis and frequency."""
         return {"axis": self.axis, "freq": self.freq}
 
-    def _waves(self, burst: Tensor, crop: Crop) -> tuple[Tensor, Tensor]:
+    def waves(self, burst: Tensor, crop: Crop) -> tuple[Tensor, Tensor]:
         """cos and sin of 2 pi f k, (N or 1, 1, C or 1, 1, W), or (..., H, 1) along rows; whole turns taken off."""
         place = crop.columns.unsqueeze(-2) if self.axis == "column" else crop.rows.unsqueeze(-1)
         turns = torch.frac(place.double() * self.freq)
@@ -220,13 +220,13 @@ class Periodic(NoiseComponent):
         return angle.cos().to(burst.dtype), angle.sin().to(burst.dtype)
 
     def _variance(self, burst: Tensor, crop: Crop, params: Params) -> Tensor:
-        cos, sin = self._waves(burst, crop)
+        cos, sin = self.waves(burst, crop)
         s0, s1, s2 = (self.value(f"std{i}", params) for i in range(3))
         return s0.square() + (s1 * cos).square() + (s2 * sin).square()
 
     def _sample(self, burst: Tensor, crop: Crop, params: Params, generator: torch.Generator) -> Tensor:
         shape = (3, *burst.shape[:2], 1, 1, 1)
         a, b, c = torch.randn(shape, generator=generator, device=burst.device, dtype=burst.dtype)
-        cos, sin = self._waves(burst, crop)
+        cos, sin = self.waves(burst, crop)
         s0, s1, s2 = (self.value(f"std{i}", params) for i in range(3))
         return s0 * a + s1 * b * cos + s2 * c * sin
