@@ -158,7 +158,7 @@ class Game(nn.Module):
     def _waves(self, crops: Crops) -> Tensor | None:
         """cos and sin of the periodic term, (N, 1, 2 C, h, w), for the head that must know its phase; else None.
 
-        A score that is averaged over crops at any place could tell the wave's power, but not its split into cos and sin.
+        A score averaged over crops at any place could tell the wave's power, but not its split into cos and sin.
         """
         periodic = self._periodic()
         if periodic is None or self.options.discriminator_loss != "residual":
