@@ -56,7 +56,7 @@ def training_ms(device: str) -> float:
     options = GanOptions()
     data = simulated_bursts(frames=4)
     sampler = CropSampler(data, crop=32, frames=4, batch_size=options.batch_size, seed=0)
-    batches = [Crops(*sampler.batch(0, str(k))).to(device) for k in range(options.critic_steps + 1)]
+    batches = [sampler.batch(0, str(k)).to(device) for k in range(options.critic_steps + 1)]
     pattern = data.true_pattern
     physical = PhysicalNoise.from_noiselist(NOISELIST, levels=data.levels, fixed1_pattern=pattern)
     game = Game(NoiseGenerator(physical), Ruler(4e-7, 2.6e-4), options).to(device)

@@ -1,12 +1,13 @@
 """Random crops of bursts: the numbers of a batch depend on (seed, purpose, step) alone."""
 
-from typing import Literal, NamedTuple, final
+from typing import Literal, final
 
 import torch
 from torch import Tensor
 
 from datasets.burst import Burst, BurstSet
 from noisemodel.errors import InputError
+from noisemodel.patches import Crops
 from noisemodel.sensor import Levels
 from noisemodel.streams import stream
 
@@ -19,28 +20,7 @@ _LOW_STEPS, _LOW_FRACTION = 2.0, 1e-3
 _VALIDATION_SHARE = 8
 
 
-class Batch(NamedTuple):
-    """N crops of T frames [fraction of white].
-
-    frames: (N, T, C, h, w) recorded; without ground truth, less each frame's offset.
-    reference: (N, 1, C, h, w) what residuals are taken from: ground truth, or the mean over the T frames.
-    clean: (N, 1, C, h, w) what the noise law is conditioned on: the reference, in a dark burst its planes' level.
-    valid: (N, 1, C, h, w) bool, False where the reference is saturated or clipped.
-    origin: (N, 2) int64, sensor pixel (row, column) of each crop.
-    centred: whether the reference is the burst's own mean, so that what is constant over the burst cancels.
-    """
-
-    frames: Tensor
-    reference: Tensor
-    clean: Tensor
-    valid: Tensor
-    origin: Tensor
-    centred: bool
-
-    @property
-    def residual(self) -> Tensor:
-        """(frames - reference) * valid, (N, T, C, h, w)."""
-        return (self.frames - self.reference) * self.valid
+Batch = Crops  # what a sampler draws
 
 
 @final

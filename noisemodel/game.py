@@ -241,7 +241,7 @@ def treat_as_real(noise: Tensor, crops: Crops) -> Tensor:
 
 def score_batches(validation: CropSource, device: torch.device | str = "cpu") -> list[Crops]:
     """The crops that every score uses."""
-    batches = [Crops(*validation.batch(index, "validation")) for index in range(SCORE_BATCHES)]
+    batches = [validation.batch(index, "validation") for index in range(SCORE_BATCHES)]
     return [crops.to(device) for crops in batches]
 
 

@@ -7,11 +7,14 @@ from torch import Tensor
 
 
 class Crops(NamedTuple):
-    """N crops of T frames (``datasets.Batch`` has the same fields).
+    """N crops of T frames [fraction of white].
 
-    frames: (N, T, C, h, w) recorded. reference: (N, 1, C, h, w) what residuals are taken from. clean: (N, 1, C, h, w)
-    what the noise law is conditioned on. valid: (N, 1, C, h, w) bool. origin: (N, 2) sensor pixels. centred: whether
-    the reference is the mean of the frames.
+    frames: (N, T, C, h, w) recorded; without ground truth, less each frame's offset.
+    reference: (N, 1, C, h, w) what residuals are taken from: ground truth, or the mean over the T frames.
+    clean: (N, 1, C, h, w) what the noise law is conditioned on: the reference, in a dark burst its planes' level.
+    valid: (N, 1, C, h, w) bool, False where the reference is saturated or clipped.
+    origin: (N, 2) int64, sensor pixel (row, column) of each crop.
+    centred: whether the reference is the burst's own mean, so that what is constant over the burst cancels.
     """
 
     frames: Tensor
@@ -35,8 +38,8 @@ class Crops(NamedTuple):
 class CropSource(Protocol):
     """Where batches come from: stateless, so that a step's batch is the same whenever it is asked for."""
 
-    def batch(self, step: int, purpose: str = ..., rows: slice | None = ...) -> tuple[Any, ...]:
-        """Samples ``rows`` of the global batch of ``step``, with the fields of `Crops`."""
+    def batch(self, step: int, purpose: str = ..., rows: slice | None = ...) -> Crops:
+        """Samples ``rows`` of the global batch of ``step``."""
 
 
 def cut(values: Tensor, size: int) -> Tensor:

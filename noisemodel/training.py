@@ -36,7 +36,7 @@ class StepBatches(Dataset[list[Crops]]):
     def __getitem__(self, step: int) -> list[Crops]:
         """All batches of ``step``."""
         purposes = [f"critic {k}" for k in range(self.critic_steps)] + ["generator"]
-        return [Crops(*self.source.batch(step, purpose, self.rows)) for purpose in purposes]
+        return [self.source.batch(step, purpose, self.rows) for purpose in purposes]
 
 
 class StepSampler(Sampler[int]):
