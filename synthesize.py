@@ -112,8 +112,8 @@ def prepared_model(config: Config) -> NoiseGenerator:
     """The model with its changed parameters; without levels of its own it takes those of the command line."""
     model = noisemodel.load(config.checkpoint)
     model.physical.levels = model.physical.levels or config.levels
-    for assignment in config.param:
-        try:
+    for assignment in sorted(config.param, key=lambda text: not text.startswith("shot.gain")):
+        try:  # the gain first: electrons are converted with it
             model.physical.fix(assignment)
         except InputError as error:
             raise InputError(f"--param: {error}") from error

@@ -63,7 +63,7 @@ class TrainOptions(GanOptions):
     cfa: str | None = option(None, "colours of a mosaic by position, e.g. RGGB")
     crop_size: int = option(32, "height and width of training crops, in pixels of a plane")
     frames: int = option(4, "most frames of a burst per sample")
-    noiselist: str | None = option(None, f"words joined with _ (default: {NOISELIST}, or the --init file's)")
+    noiselist: str | None = option(None, f"words joined with _; without it {NOISELIST}, or the --init file's")
     network: Literal["noUnet", "Unet", "Unet_cat", "Unet_first"] = option("noUnet", "the network beside the physics")
     unet_opts: str = option(UNET_OPTS, "residual<True|False>_<down>_<up>_<activation>, see docs/training.md")
     unet_width: int = option(32, "channels of the U-Net at full size")
@@ -73,13 +73,13 @@ class TrainOptions(GanOptions):
     fixed_pattern: Path | None = option(None, "measured pattern [DN above black] for fixed1 or learnedfixed")
     epochs: int | None = option(None, "passes over the bursts, batch_size of them a step; num_iter may end it sooner")
     max_time: float | None = option(None, "minutes after which the run saves and ends")
-    save_path: Path | None = option(None, "the run's folder (default: runs/<dataset>_<network>_<noiselist>)")
+    save_path: Path | None = option(None, "the run's folder; without it runs/<dataset>_<network>_<noiselist>")
     notes: str = option("", "free text kept with the run")
     resume: bool = option(False, "go on with the run in save_path")
     overwrite: bool = option(False, "replace the run in save_path")
     view: bool = option(False, "write viewnoise's pictures at the end")
     device: str = option("auto", "auto, cpu, cuda or cuda:N")
-    gpus: int | None = option(None, "GPUs of each node; 0 is the CPU (default: one, if there is one)", aliases=("-g",))
+    gpus: int | None = option(None, "GPUs of each node; 0 is the CPU; without it one, if there is one", aliases=("-g",))
     nodes: int = option(1, "machines that train together", aliases=("-n",))
     nr: int = option(0, "number of this machine, 0 .. nodes - 1", aliases=("-nr",))
 
@@ -118,10 +118,16 @@ def train_on(data: BurstSet, options: TrainOptions) -> None:
     sampler = partial(CropSampler, data, crop=options.crop_size, frames=options.frames, seed=options.seed)
     training = sampler(batch_size=options.batch_size, split="train")
     validation = sampler(batch_size=max(8, options.batch_size), split="validation")
-    console.print(f"{data.name}: {len(data.bursts)} bursts ({len(data.darks)} dark), {data.layout}, {data.levels}")
+    console.print(
+        f"{data.name}: {len(data.bursts)} bursts ({len(data.darks)} dark), {data.layout}, black "
+        f"{data.levels.black_dn:g} DN, white {data.levels.white_dn:g} DN"
+    )
     closed = calibrate_closed_form(data.bursts, noiselist, data.levels)
     held = closed.held if training.centred else []
-    for note in [*closed.notes, *(f"{name}: constant over a burst, held; not identifiable from it" for name in held)]:
+    for note in [
+        *closed.notes,
+        *(f"{name}: constant over a burst, so not identifiable by training on it; held" for name in held),
+    ]:
         console.print(f"note: {note}")
     generator = start_model(options, data, noiselist, closed, held, base)
     check_cover(generator.physical, data)
@@ -137,7 +143,11 @@ def train_on(data: BurstSet, options: TrainOptions) -> None:
         callbacks.insert(0, Deadline(options.max_time))  # before the recorder, which records the step that is the last
     logger = TensorBoardLogger(folder.path, name="tensorboard", version="")
     resume = folder.resume_file if options.resume else None
-    fit(gan, callbacks, devices=devices, nodes=options.nodes, logger=logger, resume=resume)
+    try:
+        fit(gan, callbacks, devices=devices, nodes=options.nodes, logger=logger, resume=resume)
+    except KeyboardInterrupt:
+        console.print(f"stopped; --resume goes on from the last state in {folder.resume_file}")
+        raise
     if is_first_process(options.nr):
         report(console, folder, data, closed, held, options)
 

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from datasets.burst import Burst, BurstSet, Kind, Summary
 from datasets.formats import Facts
 from datasets.frames import FORMATS, Frames, open_frames, open_numbered
@@ -58,7 +60,9 @@ def load_bursts(
     given = {"black_level": black_level, "white_level": white_level, "layout": layout, "cfa": cfa}
     opened = [(item, _open(item.files)) for item in found]
     facts = _common_facts({key: value for key, value in given.items() if value is not None}, root, opened)
-    levels = Levels(float(facts["black_level"]), float(facts["white_level"]))
+    levels = _widened(
+        Levels(float(facts["black_level"]), float(facts["white_level"])), [frames for _, frames in opened]
+    )
     arranged = check_layout(str(facts.get("layout", "planes")))
     colours = _checked_cfa(facts.get("cfa"), arranged)
     bursts = tuple(Burst(item.name, item.kind, frames, arranged, levels) for item, frames in opened)
@@ -66,6 +70,18 @@ def load_bursts(
     for burst in burst_set.bursts:
         burst.frame(0)
     return burst_set
+
+
+def _widened(levels: Levels, bursts: Iterable[Frames]) -> Levels:
+    """Levels whose clip range holds what the first frames hold.
+
+    Codes of a camera end at 0 DN; numbers below it say that the black level was subtracted and nothing was cut there.
+    """
+    lowest = min(float(frames.read([0], slice(None), slice(None)).min()) for frames in bursts)
+    low, high = levels.clip_range
+    if lowest >= 0 or levels.to_fraction(torch.tensor(lowest)) >= low:
+        return levels
+    return Levels(levels.black_dn, levels.white_dn, clip=(low - 1.0, high))
 
 
 def _open(files: list[Path]) -> Frames:

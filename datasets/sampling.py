@@ -60,7 +60,9 @@ class CropSampler:
         for burst in self.bursts:
             height, width = burst.shape[2:]
             if crop > min(height, width):
-                raise InputError(f"crop {crop} is larger than {burst.path}: {height}x{width} per plane; crop less")
+                raise InputError(
+                    f"crop {crop} is larger than {burst.path}: {height}x{width} per plane; give a smaller --crop_size"
+                )
         self.crop, self.batch_size, self.seed, self.split = crop, batch_size, seed, split
         self.frames = min([frames, *(burst.shape[0] for burst in self.bursts)])
         self._summaries = [burst.summary() for burst in self.bursts]

@@ -39,6 +39,9 @@ START = {
 CONTEXT = {"uniform": ("levels",), "learnedfixed": ("sensor_size",), "prnu": ("sensor_size",)}
 
 
+LARGEST = 0.2  # a noise parameter above so much of the white level was meant in DN
+
+
 class Measurement(NamedTuple):
     """What a noisy look at a clean image gives: ``noisy = clean + noise``, unclipped."""
 
@@ -135,6 +138,10 @@ class PhysicalNoise(nn.Module):
         if name not in known:
             raise InputError(f"cannot set {name!r}; this model has: {', '.join(known)}")
         gain = known["shot.gain"].value if "shot.gain" in known else None
+        if not unit and known[name].unit.startswith("white") and value > LARGEST:
+            raise InputError(
+                f"{name}={value:g} is {value:.0%} of the white level; write {name}={value:g}DN if DN is meant"
+            )
         word, key = name.split(".")
         self.component(word).store(key, value * scale_of(name, known[name].unit, unit, self.levels, gain))
         return word, key

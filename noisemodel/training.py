@@ -282,4 +282,9 @@ def fit(
         use_distributed_sampler=False,
         deterministic="warn" if devices else None,
     )
-    trainer.fit(gan, ckpt_path=resume, weights_only=True)
+    try:
+        trainer.fit(gan, ckpt_path=resume, weights_only=True)
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning has turned Ctrl-C into exit(1)
+            raise KeyboardInterrupt from None
+        raise

@@ -17,7 +17,7 @@ import noisemodel.calibration.closed_form as closed_form
 import noisemodel.calibration.moments as moments
 from datasets import BurstSet, SimulatedCamera, load_bursts, simulated_bursts
 from datasets.burst import Burst, Kind
-from noisemodel import Levels
+from noisemodel import Levels, PhysicalNoise, stream
 from noisemodel.calibration import ClosedForm, burst_moments, calibrate_closed_form
 from noisemodel.errors import InputError
 
@@ -425,3 +425,35 @@ def test_imx541() -> None:
     assert start["shot_gain"] == pytest.approx(0.42, rel=0.03)
     assert start["read_std"] == pytest.approx(0.886, rel=0.03)
     assert not result.held
+
+
+def test_black_subtracted_frames_are_not_taken_for_clipped(tmp_path: Path) -> None:
+    """The same numbers, raw and with the black level subtracted, are one camera: negative darks are not cut."""
+    rng = np.random.default_rng(0)
+    signals = {"dark_0": 0.0, "dim": 40.0, "bright": 600.0}
+    frames = {
+        k: np.rint(rng.poisson(x / 0.5, (8, 96, 96)) * 0.5 + rng.normal(64, 2, (8, 96, 96))) for k, x in signals.items()
+    }
+    found = []
+    for name, black in (("raw", 64.0), ("subtracted", 0.0)):
+        (tmp_path / name).mkdir()
+        for burst, dn in frames.items():
+            np.save(tmp_path / name / f"{burst}.npy", (dn - 64 + black).astype(np.float32))
+        data = load_bursts(tmp_path / name, black_level=black, white_level=959 + black)
+        found.append(calibrate_closed_form(data.bursts, "shot_read", data.levels).start)
+        recorded = PhysicalNoise.from_noiselist("shot_read", layout="planes", levels=data.levels, **found[-1]).simulate(
+            torch.zeros(1, 1, 96, 96), generator=stream(0, "recorded", name)
+        )
+        assert float(recorded.min()) < -3 / 959
+    assert found[0]["read_std"] == pytest.approx(found[1]["read_std"], rel=1e-6)
+    assert found[0]["shot_gain"] == pytest.approx(found[1]["shot_gain"], rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_one_light_level_does_not_tell_gain_from_read_noise(tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    dn = rng.poisson(600, (8, 64, 64)) * 0.5 + rng.normal(64, 2, (8, 64, 64))
+    np.save(tmp_path / "flat_0.npy", np.rint(dn).astype(np.uint16))
+    data = load_bursts(tmp_path, black_level=64, white_level=1023)
+    with pytest.raises(InputError, match=r"add (darks|brighter)"):
+        calibrate_closed_form(data.bursts, "shot_read", data.levels)

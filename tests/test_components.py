@@ -231,7 +231,11 @@ def test_wrong_images_and_origins_are_refused(law: Law) -> None:
     for clean, origin, words in (
         (torch.zeros(4, 5, 5), (0, 0), "expected"),
         (torch.zeros(1, 3, 5, 5), (0, 0), "4 planes"),
-        (torch.zeros(1, 4, 5, 5, dtype=torch.int64), (0, 0), "floating point"),
+        (torch.zeros(1, 4, 5, 5, dtype=torch.int64), (0, 0), "float32 or float64"),
+        (torch.zeros(1, 4, 5, 5, dtype=torch.float16), (0, 0), "half precision"),
+        (torch.zeros(0, 4, 5, 5), (0, 0), "nothing to add noise to"),
+        (torch.zeros(3, 4, 5, 5), (0.5, 1.0), "whole sensor pixels"),
+        (torch.zeros(3, 4, 5, 5), (0, -2), "whole sensor pixels"),
         (torch.zeros(3, 4, 5, 5), torch.zeros(2, 2, dtype=torch.int64), "origin"),
         (torch.zeros(3, 4, 5, 5), torch.zeros(3, dtype=torch.int64), "origin"),
     ):

@@ -20,7 +20,7 @@ def model(levels: Levels | None = LEVELS, **start: Any) -> PhysicalNoise:
 
 def cells(table: Table) -> dict[str, dict[str, str]]:
     """Parameter -> heading -> text."""
-    headings = [str(column.header) for column in table.columns]
+    headings = ["off" if str(column.header).startswith("off ") else str(column.header) for column in table.columns]
     lines = zip(*(column.cells for column in table.columns), strict=True)
     return {str(line[0]): dict(zip(headings[1:], map(str, line[1:]), strict=True)) for line in lines}
 

@@ -203,6 +203,9 @@ def test_dn_and_clipping_and_parameters(tmp_path):
     within(residual, 0, "mean")
     within(residual**2, 2 * 50 + 3**2 + 1 / 12, "variance in DN")
     assert load(tmp_path / "out" / "flat.npy").max() > 4095
+    for name, words in {"one": ("read.std=3e-", "shot.gain=2DN"), "other": ("shot.gain=2DN", "read.std=3e-")}.items():
+        run(model, tmp_path / "in", tmp_path / name, "--param", *words)
+    assert np.array_equal(load(tmp_path / "one" / "a.tif"), load(tmp_path / "other" / "a.tif")), "order of --param"
     run(model, tmp_path / "in", tmp_path / "exact", "--exact", "--param", "shot.gain=2DN", "read.std=1e-6DN")
     recorded = load(tmp_path / "exact" / "a.tif").astype(int)
     assert set(np.unique((recorded - 256) % 2)) == {0}, "not whole photons of 2 DN"

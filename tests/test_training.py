@@ -301,7 +301,7 @@ def test_words_that_need_more_than_the_data_have(tmp_path: Path, capsys: pytest.
     assert shown.err == ""
     for word in ("rowt", "learnedfixed", "prnu", "periodic.std0"):
         assert f"note: {word}: not identifiable" in shown.out
-        assert f"note: {word}: constant over a burst, held; not identifiable from it" in shown.out
+        assert f"note: {word}: constant over a burst, so not identifiable by training" in shown.out
     rows = metrics(tmp_path / "run")
     for name in ("rowt.std", "prnu.std", "periodic.std0"):
         assert len({row[f"last.{name}"] for row in rows}) == 1

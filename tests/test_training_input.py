@@ -76,7 +76,7 @@ CASES = {
     "good --noiselist fixed1_learnedfixed": "'fixed1' and 'learnedfixed' contradict each other",
     "good --noiselist=": "the noiselist is empty; join words with '_'",
     "good --noiselist shot__read": "unknown word '' in noiselist 'shot__read'",
-    "lit --noiselist shot_read_fixed1": "fixed1 needs a measured pattern; give",
+    "lit --noiselist shot_read_fixed1": "fixed1 needs a measured pattern: record darks",
     # the data
     "nowhere": "no such folder: nowhere; --data_root is a folder of bursts",
     "afile": "no such folder: afile",
@@ -100,8 +100,8 @@ CASES = {
     "good --dataset sidd": "--dataset must be one of simulated, bursts, got 'sidd'",
     "good --dataset simulated": "the simulated camera takes no --data_root",
     # sizes and figures
-    "good --crop_size 33": "crop 33 is larger than good/coffee.npz: 32x32 per plane; crop less",
-    "small": "crop 16 is larger than small/bad.npz: 10x10 per plane; crop less",
+    "good --crop_size 33": "crop 33 is larger than good/coffee.npz: 32x32 per plane; give a smaller --crop_size",
+    "small": "crop 16 is larger than small/bad.npz: 10x10 per plane; give a smaller --crop_size",
     "good --crop_size 0": "--crop_size must be at least 1, got 0",
     "good --batch_size 0": "--batch_size must be at least 1, got 0",
     "good --batch_size -3": "--batch_size must be at least 1, got -3",

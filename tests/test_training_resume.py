@@ -126,6 +126,21 @@ def test_killed_from_outside_at_any_time(data: Path, whole: Path, tmp_path: Path
     assert same_runs(tmp_path / "run", whole)
 
 
+def test_ctrl_c_says_how_to_go_on(data: Path, tmp_path: Path) -> None:
+    words = runs.words_of(tmp_path / "run", data, "--num_iter 100000")
+    victim = subprocess.Popen(
+        [sys.executable, ROOT / "train_gan_noisemodel.py", *words],
+        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    while not (tmp_path / "run" / "resume.ckpt").exists() and victim.poll() is None:
+        time.sleep(0.005)
+    time.sleep(0.5)
+    victim.send_signal(signal.SIGINT)
+    out, err = victim.communicate(timeout=60)
+    assert victim.returncode == 130 and "--resume goes on from" in out and err == ""
+
+
 def test_stopped_by_the_clock_after_every_step(data: Path, whole: Path, tmp_path: Path) -> None:
     for step in range(1, STEPS + 1):
         resume = " --resume" if step > 1 else ""

@@ -10,11 +10,13 @@ from scipy import stats
 from torch import Tensor
 
 from noisemodel.calibration.moments import BurstMoments, LineStats, StaticBurst, burst_moments
+from noisemodel.calibration.photon_transfer import photon_transfer, slope_error
 from noisemodel.components import parse_noiselist
 from noisemodel.errors import InputError
 from noisemodel.sensor import Levels, unpack_mosaic
 
 FALSE_ALARM = 1e-3  # chance that a spectrum without a line shows one
+WIDEST = 0.2  # relative standard error of the gain beyond which it is not told
 NO_PRNU = 1e-6  # std of the gain map where no flat was measured: none to speak of
 FLOOR = 0.02  # smallest start value of a std, relative to the dark noise: a log cannot start at zero
 
@@ -72,29 +74,6 @@ def calibrate_closed_form(bursts: Sequence[StaticBurst], noiselist: str, levels:
     return result
 
 
-def photon_transfer(moments: Sequence[BurstMoments]) -> tuple[float, float]:
-    """Intercept and slope of temporal variance = a + g x by weighted least squares.
-
-    The weights are 1 / var(variance) = n (T - 1) / (2 v^2) with v from the line itself, in three passes.
-
-    Raises: InputError if no burst has any temporal variance.
-    """
-    x, v = (torch.cat([getattr(m, name) for m in moments]).numpy() for name in ("signal", "variance"))
-    n = torch.cat([m.count * (m.frames - 1) for m in moments]).numpy()
-    if v.max() <= 0:
-        raise InputError("the frames of every burst are identical: no temporal noise to learn; record single exposures")
-    fitted = np.maximum(v, 1e-6 * v.max())
-    several = len(x) > 1 and any(m.burst.kind != "dark" for m in moments)
-    design = np.stack([np.ones_like(x), x * several], axis=1)  # from one level no slope: g = 0
-    a, g = float(v.mean()), 0.0
-    for _ in range(3):
-        weight = np.sqrt(n) / fitted
-        scale = np.abs(design * weight[:, None]).max(axis=0).clip(1e-300)
-        a, g = map(float, np.linalg.lstsq(design * weight[:, None] / scale, v * weight, rcond=None)[0] / scale)
-        fitted = np.maximum(design @ [a, g], 0.1 * np.maximum(v, 1e-6 * v.max()))
-    return a, g
-
-
 def line_variance(lines: Sequence[LineStats]) -> float:
     """Variance s of what a whole line shares in a frame: var of line means = s + (v - s) / n, v that of a pixel.
 
@@ -133,7 +112,13 @@ def _white(
         if slope <= 0:
             raise InputError(
                 f"variance does not grow with signal (slope {slope:.2e}): no shot noise to learn; add brighter bursts, "
-                "leave 'shot' out of the noiselist, or use --init default"
+                "or leave 'shot' out of the noiselist"
+            )
+        error = slope_error(moments, max(rest, 0.0), slope)
+        if error > WIDEST * slope:
+            raise InputError(
+                f"the signals span too little to tell gain from read noise (gain {slope:.2e} +- {error:.1e} of white): "
+                "add darks, or bursts at other light levels"
             )
         result.start["shot_gain"] = slope
     if "readtl" in words:
@@ -266,7 +251,7 @@ def _maps(moments: Sequence[BurstMoments], words: Sequence[str], result: ClosedF
             result.held.append("prnu")
         flats = [m for m in moments if m.burst.kind == "flat" and float(m.mean.mean()) > 0]
         if not flats:
-            result.notes.append("prnu: not identifiable from this data; needs flats; all but left out")
+            result.notes.append(f"prnu: not identifiable without flats (files named flat*); held at {NO_PRNU:g}")
             result.start["prnu_std"] = NO_PRNU
             return
         brightest = max(flats, key=lambda m: float(m.mean.mean()))

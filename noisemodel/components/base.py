@@ -163,6 +163,8 @@ class NoiseComponent(nn.Module, ABC):
 def per_image(params: Params, clean: Tensor) -> Params:
     """``params`` in the type and on the device of ``clean``; raises InputError unless each has one value per image."""
     for name, value in (params or {}).items():
+        if not isinstance(value, Tensor):
+            raise InputError(f"params[{name!r}] must be a tensor of one value per image, got {type(value).__name__}")
         if value.shape != clean.shape[:1]:
             raise InputError(f"params[{name!r}] must be ({clean.shape[0]},), one per image, got {tuple(value.shape)}")
     return params and {name: value.to(clean) for name, value in params.items()}
@@ -175,8 +177,11 @@ def as_burst(clean: Tensor, layout: str, origin: Origin) -> tuple[Tensor, Crop]:
     """
     if clean.ndim not in (4, 5):
         raise InputError(f"expected (N, C, H, W) images or (N, T, C, H, W) bursts, got shape {tuple(clean.shape)}")
-    if not clean.is_floating_point():
-        raise InputError(f"signals are fractions of the white level in floating point, got {clean.dtype}")
+    if clean.dtype not in (torch.float32, torch.float64):
+        remedy = "convert with .float(): half precision cannot hold the variance of read noise"
+        raise InputError(f"signals are fractions of the white level in float32 or float64, got {clean.dtype}; {remedy}")
+    if clean.numel() == 0:
+        raise InputError(f"there is nothing to add noise to, got shape {tuple(clean.shape)}")
     burst = clean if clean.ndim == 5 else clean.unsqueeze(1)
     n, t, c, h, w = burst.shape
     return burst, Crop(layout, (n, t, c, h, w), origin, burst.device)

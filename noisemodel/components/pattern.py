@@ -66,7 +66,10 @@ class FixedPattern(NoiseComponent):
         """Take ``pattern`` [fraction of white] in sensor pixels or packed planes; see `as_sensor_map`."""
         super().__init__(layout)
         if pattern is None:
-            raise InputError("fixed1 needs a measured pattern; give fixed1_pattern=... (--fixed_pattern FILE)")
+            raise InputError(
+                "fixed1 needs a measured pattern: record darks, give --fixed_pattern FILE (fixed1_pattern=...), "
+                "or leave it out of the noiselist"
+            )
         self.pattern: Tensor
         self.register_buffer("pattern", as_sensor_map(pattern, layout, "fixed1 pattern"))
 

@@ -44,7 +44,8 @@ def compare_parameters(
     figures = with_derived(learned)
     gain = next((p.value for p in figures if p.name == "shot.gain"), None)
     table = Table(title="noise parameters", title_justify="left")
-    for name in ("parameter", "unit", *(["true"] if true else []), "calibrated", "learned", "in e-", "off"):
+    against = "off true" if true else "off calibrated"
+    for name in ("parameter", "unit", *(["true"] if true else []), "calibrated", "learned", "in e-", against):
         table.add_column(name, justify="left" if name in ("parameter", "unit") else "right")
     for parameter in figures:
         reference = true.get(parameter.name, closed[parameter.name].value if not true else None)

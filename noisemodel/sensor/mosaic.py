@@ -63,7 +63,10 @@ class Crop:
         n, _, channels, _, _ = self.shape
         if self.layout == "mosaic" and channels != 4:
             raise InputError(f'layout "mosaic" needs 4 planes, got {channels}; say layout="planes" for mono or RGB')
-        origin = torch.as_tensor(self.origin, dtype=torch.int64)
+        origin = torch.as_tensor(self.origin)
+        if origin.is_floating_point() or (origin.device.type == "cpu" and bool((origin < 0).any())):
+            raise InputError(f"origin is in whole sensor pixels from 0 on, got {self.origin}")
+        origin = origin.to(torch.int64)
         if origin.shape not in {(2,), (1, 2), (n, 2)}:
             raise InputError(f"origin must be (row, column), or one pair for each of {n}, got {tuple(origin.shape)}")
         object.__setattr__(self, "origin", origin.reshape(-1, 2).to(self.device))
