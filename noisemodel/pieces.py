@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from threading import Barrier
 
 import torch
 from torch import Tensor
@@ -44,5 +45,14 @@ def each_in_threads(
 
 @cache
 def _thread_pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """One pool per process (a forked child has no threads of its parent) and thread count."""
-    return ThreadPoolExecutor(threads, thread_name_prefix=f"noise-{process}")
+    """One pool per process (a forked child has no threads of its parent) and thread count.
+
+    Each of its threads computes alone: pieces already fill the cores, and teams within teams wait for each other. torch
+    keeps the count of a thread's team per thread, and a default for threads to come, which is put back.
+    """
+    pool = ThreadPoolExecutor(threads, f"noise-{process}", initializer=torch.set_num_threads, initargs=(1,))
+    all_started = Barrier(threads)
+    for started in [pool.submit(all_started.wait) for _ in range(threads)]:
+        started.result()
+    torch.set_num_threads(threads)
+    return pool
