@@ -46,13 +46,15 @@ def plot_history(
             axis.axhline(scale * true[parameter.name], color=TRUE, linestyle="--", label="true")
         axis.set(title=parameter.name, ylabel=unit, xlabel="generator step", yscale="log")
         axis.yaxis.set_major_formatter("{x:.3g}")
-        axis.yaxis.set_minor_formatter("{x:.2g}")
+        axis.yaxis.set_minor_formatter("{x:.3g}")
         axis.tick_params(axis="y", which="both", labelsize=7)
     if moving:
         axes[0].legend(fontsize=8)
     score = axes[len(moving)]
     score.plot(steps, [row["score"] for row in rows], color=SCORE)
-    score.set(title="energy score (validation)", ylabel="ruler units, lower is better", xlabel="generator step")
+    score.set(title="energy score (validation)", ylabel="lower is better", xlabel="generator step")
+    score.ticklabel_format(axis="y", useOffset=False)
+    score.tick_params(axis="y", labelsize=7)
     for axis in axes[len(moving) + 1 :]:
         axis.set_axis_off()
     write_atomically(path, lambda temporary: figure.savefig(temporary, format="png"))
