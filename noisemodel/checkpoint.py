@@ -24,6 +24,7 @@ MAPS = {
     "fixed1_pattern": "fixed1.pattern",
     "learnedfixed_pattern": "learnedfixed.pattern",
     "prnu_map": "prnu.unit_map",
+    "readmap_map": "readmap.unit_map",
 }
 
 

@@ -8,36 +8,12 @@ from torch import Tensor, nn
 
 from noisemodel.components import COMPONENTS, NoiseComponent, Parameter, Params, as_burst, parse_noiselist, safe_sqrt
 from noisemodel.components.base import per_image
+from noisemodel.components.start_values import CONTEXT, START
 from noisemodel.errors import InputError
 from noisemodel.pieces import Piece, each_in_threads, pieces
 from noisemodel.quantities import parse_assignment, scale_of
 from noisemodel.sensor import Crop, Levels, Origin
 from noisemodel.sensor.mosaic import check_layout
-
-# Start value -> (noiselist word, constructor argument).
-START = {
-    "shot_gain": ("shot", "gain"),
-    "read_std": ("read", "std"),
-    "readtl_scale": ("readtl", "scale"),
-    "readtl_lambda": ("readtl", "lambda_"),
-    "uniform_width": ("uniform", "width"),
-    "row1_std": ("row1", "std"),
-    "rowt_std": ("rowt", "std"),
-    "col1_std": ("col1", "std"),
-    "colt_std": ("colt", "std"),
-    "fixed1_pattern": ("fixed1", "pattern"),
-    "learnedfixed_pattern": ("learnedfixed", "pattern"),
-    "learnedfixed_channels": ("learnedfixed", "channels"),
-    "prnu_std": ("prnu", "std"),
-    "prnu_map": ("prnu", "map_"),
-    "prnu_seed": ("prnu", "seed"),
-    "periodic_std": ("periodic", "std"),
-    "periodic_freq": ("periodic", "freq"),
-    "periodic_axis": ("periodic", "axis"),
-}
-# Facts about the camera that a component's constructor takes.
-CONTEXT = {"uniform": ("levels",), "learnedfixed": ("sensor_size",), "prnu": ("sensor_size",)}
-
 
 LARGEST = 0.2  # a noise parameter above so much of the white level was meant in DN
 
@@ -90,7 +66,7 @@ class PhysicalNoise(nn.Module):
             noiselist: words joined with "_".
             layout: "mosaic" or "planes"; whether 4 planes are a mosaic is said, never guessed.
             levels: with them, ``uniform`` is the ADC step and fixed, and `simulate` rounds and clips.
-            sensor_size: (rows, columns) [sensor pixels], for ``learnedfixed`` and ``prnu``.
+            sensor_size: (rows, columns) [sensor pixels], for maps and for row noise with a spectrum.
             start: start values [fractions of white], e.g. shot_gain, read_std, periodic_std=(s0, s1, s2); see `START`.
         Raises: InputError for a wrong word, an unknown start value, or one whose word is not in the list.
         """
@@ -187,7 +163,7 @@ class PhysicalNoise(nn.Module):
         params = self._check_params(params, clean)
         burst, crop = as_burst(clean, self.layout, origin)
         lines = self._sum_by_shape(
-            [c._sample(burst, crop, params, generator) for c in self.each() if not _is_white(c)], burst
+            [c._sample(burst, crop, params, generator) for c in self.each() if not c.white], burst
         )
         places = pieces(burst, generator)
         if torch.is_grad_enabled():
@@ -218,6 +194,7 @@ class PhysicalNoise(nn.Module):
     ) -> Tensor:
         """Noise independent from pixel to pixel of one piece of a burst: one normal draw, plus what is not Gaussian."""
         here = None if params is None else {name: value[at[0]] for name, value in params.items()}
+        crop = _crop_of_piece(crop, at, burst)
         gaussian = [c._variance(burst, crop, here) for c in self.each() if c.white_gaussian]
         piece = torch.empty(burst.shape, dtype=burst.dtype, device=burst.device) if out is None else out
         if gaussian:
@@ -227,7 +204,7 @@ class PhysicalNoise(nn.Module):
         else:
             piece.zero_()
         for component in self.each():
-            if _is_white(component) and not component.white_gaussian:
+            if component.white and not component.white_gaussian:
                 piece = piece.add_(component._sample(burst, crop, here, generator))
         return piece
 
@@ -291,6 +268,8 @@ class PhysicalNoise(nn.Module):
         }
 
 
-def _is_white(component: NoiseComponent) -> bool:
-    """Whether the component is drawn pixel by pixel."""
-    return component.name in ("shot", "read", "readtl", "uniform")
+def _crop_of_piece(crop: Crop, at: Piece, piece: Tensor) -> Crop:
+    """Where a piece of a burst lies: the origins of its samples, where each has its own."""
+    assert isinstance(crop.origin, Tensor)
+    n, t, c, h, w = piece.shape
+    return Crop(crop.layout, (n, t, c, h, w), crop.origin[at[0]] if len(crop.origin) > 1 else crop.origin, crop.device)

@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import scipy.integrate
 import scipy.stats
@@ -18,13 +18,18 @@ from noisemodel import stream
 from noisemodel.components import (
     Col1,
     ColT,
+    Excess,
     FixedPattern,
     LearnedFixedPattern,
     NoiseComponent,
     Periodic,
     PhotoResponse,
     Read,
+    ReadMap,
     Row1,
+    RowGain,
+    RowParity,
+    RowSpectrum,
     RowT,
     Shot,
     TukeyLambdaRead,
@@ -124,6 +129,13 @@ TUKEY = 0.002
 PERIODIC = (0.002, 0.005, 0.0008)
 SENSOR = (40, 50)
 PATTERN = 0.01 * torch.randn(SENSOR, generator=stream(0, "test", "pattern"), dtype=torch.float64)
+ROW_GAIN, EXCESS = 0.02, 0.003
+WIDE_SENSOR = (64, 80)
+READ_MAP = torch.rand(WIDE_SENSOR, generator=stream(0, "test", "read map"), dtype=torch.float64) + 0.5
+READ_MAP *= READ / READ_MAP.square().mean().sqrt()
+ROW_EDGES, ROW_DENSITY = (0.0, 0.03, 0.2, 0.4, 0.5), (20.0, 1.0, 0.3, 1.0)
+ROW_STD, ROW_LINES = 0.005, ((0.11, 0.002, 0.0), (0.3, 0.004, 0.01))
+ROW_VARIANCE = ROW_STD**2 + sum(std**2 for _, std, _ in ROW_LINES)
 
 
 def tukey_variance(shape: float) -> float:
@@ -201,6 +213,36 @@ def line_law(component: type[Row1] | type[RowT] | type[Col1] | type[ColT]) -> La
     )
 
 
+def row_process(component: type[RowSpectrum] | type[RowParity], layout: str) -> NoiseComponent:
+    return component(layout, std=ROW_STD, psd=ROW_DENSITY, edges=ROW_EDGES, lines=ROW_LINES, sensor_size=WIDE_SENSOR)
+
+
+def row_process_law(component: type[RowSpectrum] | type[RowParity]) -> Law:
+    return Law(
+        component.name,
+        lambda layout: row_process(component, layout),
+        lambda x, place: torch.full_like(x, ROW_VARIANCE),
+        (48, 64, 6, 2),
+        per_frame,
+        cdf=normal_cdf,
+    )
+
+
+def row_covariance(lag: int) -> float:
+    """Sum of power_j cos(2 pi j k / L) at L = 2 x height, power_j by summing S over fine steps; and of the lines."""
+    length, steps = 2 * WIDE_SENSOR[0], 2000
+    fine = (torch.arange(steps * length // 2, dtype=torch.float64) + 0.5) / (steps * length)
+    density = torch.tensor(ROW_DENSITY, dtype=torch.float64)[
+        torch.bucketize(fine, torch.tensor(ROW_EDGES[1:-1]).double())
+    ]
+    cell = (fine * length).round() / length
+    smooth = float((density * (2 * math.pi * lag * cell).cos()).sum() / density.sum()) * ROW_STD**2
+    return smooth + sum(
+        std**2 * math.cos(2 * math.pi * freq * lag) * math.exp(-2 * (math.pi * lag * jitter) ** 2)
+        for freq, std, jitter in ROW_LINES
+    )
+
+
 PATTERN_SCENE = (1, 2, 6, 9)
 LAWS = [
     Law("shot", lambda layout: Shot(layout, gain=GAIN), lambda x, place: GAIN * x.clamp(min=0), (1, 2, 64, 64),
@@ -210,7 +252,15 @@ LAWS = [
     tukey_law(0.14), tukey_law(0.0), tukey_law(-0.1), tukey_law(1.5),
     Law("uniform", lambda layout: Uniform(layout, width=WIDTH), lambda x, place: torch.full_like(x, WIDTH**2 / 12),
         (1, 2, 64, 64), every_pixel, cdf=uniform_cdf),
+    Law("excess", lambda layout: Excess(layout, coefficient=EXCESS), lambda x, place: EXCESS * x.clamp(min=0) ** 2,
+        (1, 2, 64, 64), every_pixel, cdf=normal_cdf),
+    Law("readmap", lambda layout: ReadMap(layout, map_=READ_MAP),
+        lambda x, place: READ_MAP[place.rows, place.columns].square().expand_as(x), (48, 64, 2, 3), per_frame,
+        cdf=normal_cdf),
     line_law(Row1), line_law(RowT), line_law(Col1), line_law(ColT),
+    row_process_law(RowSpectrum), row_process_law(RowParity),
+    Law("rowgain", lambda layout: RowGain(layout, std=ROW_GAIN), lambda x, place: ROW_GAIN**2 * x**2, (1, 48, 128, 3),
+        per_row, cdf=normal_cdf),
     Law("fixed1", lambda layout: FixedPattern(layout, PATTERN), zero, PATTERN_SCENE, every_pixel, mean=pattern_at),
     Law("learnedfixed", lambda layout: LearnedFixedPattern(layout, PATTERN), zero, PATTERN_SCENE, every_pixel,
         mean=pattern_at),
@@ -362,6 +412,56 @@ def check_lines(draw: Draw, layout: str, seed: int, *, along_rows: bool, static:
     check_uncorrelated(sensor_lines[:-1], sensor_lines[1:], "samples")
 
 
+def check_row_process(draw: Draw, layout: str, seed: int, *, alternates: bool) -> None:
+    """Constant along a row, but for (-1)^column; shared by planes; covariance of rows that of the spectrum.
+
+    Every pair of rows (r, r + k) of the crop has it: wherever they lie, first and last too.
+    """
+    height, width = (13, 5) if layout == "mosaic" else (26, 5)
+    clean = torch.full((30, 40, PLANES[layout], height, width), 0.3)
+    noise = draw(clean, generator=stream(seed, "row process", layout), origin=ORIGIN).double()
+    if alternates:
+        noise = noise * (1 - 2 * (sensor_place(layout, ORIGIN, height, width).columns % 2))
+    assert bool((noise == noise[..., :1]).all()), "not constant along its row, or the wrong sign"
+    for group in SHARED_ROW[layout]:
+        for plane in group[1:]:
+            assert bool((noise[:, :, plane] == noise[:, :, group[0]]).all()), f"planes {group} do not share their rows"
+    rows = torch.stack([noise[:, :, group[0], :, 0] for group in SHARED_ROW[layout]], dim=-1).flatten(-2)
+    for middle in (0, rows.shape[-1] // 2):
+        check_uncorrelated(rows[:, :-1, middle], rows[:, 1:, middle], "frames")
+        check_uncorrelated(rows[:-1, :, middle], rows[1:, :, middle], "samples")
+    for lag in (0, 1, 2, 3, 5, 9, 16, rows.shape[-1] - 1):
+        products = (rows[..., lag:] * rows[..., : rows.shape[-1] - lag]).flatten(0, 1)  # (frames, places)
+        error = products.mean(0) - row_covariance(lag)
+        off = float((error.abs() / (products.std(0) / math.sqrt(len(products)))).max())
+        assert off <= 5, f"covariance of rows {lag} apart is {off:.1f} standard errors off"
+
+
+def check_row_place(draw: Draw, law: Law, layout: str, seed: int) -> None:
+    """A crop shows the rows of its place: the same stream on the whole sensor, cut, at one origin or one per sample."""
+    whole = law.build("planes").simulate(torch.zeros(3, 2, 1, *WIDE_SENSOR), generator=stream(seed, "row place"))
+    origins: list[Origin] = [(0, 0), (1, 0), (0, 1), (7, 11), torch.tensor([[2, 3], [11, 4], [5, 20]])]
+    for origin in origins:
+        clean = torch.full((3, 2, PLANES[layout], 6, 9), 0.3)
+        noise = draw(clean, generator=stream(seed, "row place"), origin=origin)
+        for i, (row, column) in enumerate(torch.as_tensor(origin).expand(3, 2).tolist()):
+            place = sensor_place(layout, (row, column), 6, 9)
+            error = float((noise[i] - whole[i, :, 0][:, place.rows, place.columns]).abs().max())
+            assert error < 1e-7, f"{law.id}: off by {error:.1e} at origin {(row, column)}"
+
+
+def check_row_gain(draw: Draw, layout: str, seed: int) -> None:
+    """Noise over signal is one number per sensor row and frame, white over rows, frames and samples."""
+    signal = torch.rand((4, 6, PLANES[layout], 40, 56), generator=stream(seed, "signal"), dtype=torch.float64) + 0.2
+
+    def gain(clean: Tensor, **place: Any) -> Tensor:
+        ratio = draw(signal, **place) / signal
+        assert float((ratio - ratio[..., :1]).abs().max()) < 1e-12, "not proportional to the signal along a row"
+        return ratio[..., :1].expand(ratio.shape).float()
+
+    check_lines(gain, layout, seed, along_rows=True, static=False)
+
+
 def check_periodic(
     draw: Draw, layout: str, seed: int, *, axis: str = "column", freq: float | None = None, origin: Origin = ORIGIN
 ) -> None:
@@ -457,8 +557,9 @@ def check_gradients(component: NoiseComponent, law: Law, layout: str, seed: int)
     assert gradients[0] is None or bool(torch.isfinite(gradients[0]).all()), "gradient of the image"
     for parameter, gradient in zip(parameters, gradients[1:], strict=True):
         assert gradient is not None and bool(torch.isfinite(gradient).all()), "gradient of a parameter"
-        flat, places = parameter.data.view(-1), [0] if parameter.ndim == 0 else [ORIGIN[0] * SENSOR[1] + ORIGIN[1]]
-        for place in places:
+        flat = parameter.data.view(-1)
+        inside_crop = ORIGIN[0] * SENSOR[1] + ORIGIN[1]
+        for place in [inside_crop] if len(flat) > inside_crop else range(len(flat)):
             value, step = float(flat[place]), 1e-5
             ends = []
             for shifted in (value + step, value - step):

@@ -403,11 +403,125 @@ PERIODIC = [
            c._variance(burst, crop, params).sqrt() * normal(burst, g), phase),
 ]  # fmt: skip
 
+# Rows with a spectrum, and gains of rows.
+
+
+def row_process(word: str) -> Callable[[Draw, str], None]:
+    return lambda draw, layout: checks.check_row_process(draw, layout, 0, alternates=word == "rowparity")
+
+
+def row_place(word: str) -> Callable[[Draw, str], None]:
+    return lambda draw, layout: checks.check_row_place(draw, LAW[word], layout, 0)
+
+
+def row_gain(draw: Draw, layout: str) -> None:
+    checks.check_row_gain(draw, layout, 0)
+
+
+def with_attribute(name: str, change: Callable[[Any], Any]) -> Broken:
+    """The component's own draw, one of its attributes changed for the call."""
+
+    def broken(component: Any, *arguments: Any) -> Tensor:
+        before = getattr(component, name)
+        setattr(component, name, change(before))
+        try:
+            return original(component, *arguments)
+        finally:
+            setattr(component, name, before)
+
+    return broken
+
+
+def tied_ends(component: Any, burst: Tensor, crop: Crop, params: Params, generator: torch.Generator) -> Tensor:
+    """A circular draw over the 26 rows of the crop, without doubling."""
+    true = component._unit_profile
+    component._unit_profile = lambda burst, rows, generator: true(burst, 13, generator).repeat(1, 1, 5)
+    try:
+        return original(component, burst, crop, params, generator)
+    finally:
+        component._unit_profile = true
+
+
+def white_rows(component: Any, burst: Tensor, crop: Crop, params: Params, generator: torch.Generator) -> Tensor:
+    """row1 of the same variance, with the sign of the columns where there is one."""
+    shape = (*burst.shape[:2], *line_shape(component.layout, burst.shape[-2]))
+    noise = math.sqrt(checks.ROW_VARIANCE) * spread_lines(
+        normal(burst, generator, shape), component.layout, along_rows=True
+    )
+    sign = 1 - 2 * (crop.columns % 2) if component.alternates else torch.ones(1, 1, 1)
+    return noise * sign[:, None, :, None]
+
+
+def other_alternation(component: Any, burst: Tensor, crop: Crop, *rest: Any) -> Tensor:
+    """The sign of the columns where there is none, and the other way round."""
+    return original(component, burst, crop, *rest) * (1 - 2 * (crop.columns % 2))[:, None, :, None]
+
+
+def sign_of_the_row(component: Any, burst: Tensor, crop: Crop, *rest: Any) -> Tensor:
+    noise = original(component, burst, crop, *rest)
+    return noise[..., :1] * (1 - 2 * (crop.rows % 2))[:, None, :, :, None]
+
+
+def row_process_mutants(word: str) -> list[Mutant]:
+    law = row_process(word)
+    return [
+        Mutant(word, "white rows", white_rows, law),
+        Mutant(word, "first row tied to the last", tied_ends, law, "planes"),
+        Mutant(word, "spectrum turned round", with_attribute("shape", lambda s: torch.nn.Parameter(s.flip(0))), law),
+        Mutant(word, "share taken for density", with_attribute("edges", lambda e: (0, 0.125, 0.25, 0.375, 0.5)), law),
+        Mutant(word, "no jitter", with_attribute("numbers", lambda n: n | {"jitter2": 0.0}), law),
+        Mutant(word, "line at double frequency", with_attribute("numbers", lambda n: n | {"freq1": 0.22}), law),
+        Mutant(word, "std 10 % off", of_original(lambda noise: 1.1 * noise), law),
+        Mutant(word, "std 10 % off, moments", of_original(lambda noise: 1.1 * noise), moments(word)),
+        Mutant(word, "frames shared", repeated(1), law),
+        Mutant(word, "batch shared", repeated(0), law),
+        Mutant(word, "sign of columns", other_alternation, law),
+        Mutant(word, "sign of rows", sign_of_the_row, law),
+        Mutant(word, "planes interleaved wrongly", interleaved_wrongly, law),
+        Mutant(word, "always at the corner", moved(lambda o, g: torch.zeros_like(o)), row_place(word)),
+        Mutant(word, "rows and columns swapped", moved(lambda o, g: o.flip(1)), row_place(word)),
+        Mutant(word, "first origin for all", moved(lambda o, g: o[:1]), row_place(word)),
+        Mutant(word, "odd origins rounded down", moved(lambda o, g: o // 2 * 2), row_place(word), "planes"),
+        Mutant(word, "one-sided", of_original(torch.abs), moments(word)),
+    ]
+
+
+def of_row_gain(signal: Callable[[Tensor], Tensor]) -> Broken:
+    return lambda component, burst, *rest: original(component, signal(burst), *rest)
+
+
+SECOND_ORDER = [
+    Mutant("rowgain", "of the positive signal", of_row_gain(lambda x: x.clamp_min(0)), moments("rowgain")),
+    Mutant("rowgain", "not proportional", of_row_gain(torch.ones_like), row_gain),
+    Mutant("rowgain", "of the mean signal", of_row_gain(lambda x: x.mean().expand_as(x)), row_gain),
+    Mutant("rowgain", "root of the signal", of_row_gain(lambda x: x.clamp_min(0).sqrt()), moments("rowgain")),
+    Mutant("rowgain", "std 10 % off", of_original(lambda noise: 1.1 * noise), moments("rowgain")),
+    Mutant("rowgain", "white", lambda c, burst, crop, params, g: 0.02 * burst * normal(burst, g), row_gain),
+    Mutant("rowgain", "along columns", lambda c, burst, crop, params, g:
+           0.02 * burst * normal(burst, g, (*burst.shape[:3], 1, burst.shape[-1])), row_gain),
+    Mutant("rowgain", "planes interleaved wrongly", interleaved_wrongly, row_gain),
+    Mutant("rowgain", "frames shared", repeated(1), moments("rowgain")),
+    Mutant("excess", "shot noise", lambda c, burst, crop, params, g:
+           (checks.EXCESS * burst.clamp_min(0)).sqrt() * normal(burst, g), moments("excess")),
+    Mutant("excess", "also in the dark", lambda c, burst, *rest: original(c, burst.abs(), *rest), moments("excess")),
+    Mutant("excess", "std for variance", lambda c, burst, crop, params, g:
+           checks.EXCESS * burst.clamp_min(0) * normal(burst, g), moments("excess")),
+    Mutant("excess", "constant along rows", repeated(4), white),
+    Mutant("excess", "planes shared", repeated(2), white),
+    Mutant("readmap", "one std for all", lambda c, burst, crop, params, g: checks.READ * normal(burst, g),
+           moments("readmap")),
+    Mutant("readmap", "map of the variance", lambda c, burst, *rest:
+           original(c, burst, *rest) * c.unit_map[0, 5, 3].sqrt(), moments("readmap")),
+    Mutant("readmap", "always at the corner", moved(lambda o, g: torch.zeros_like(o)), moments("readmap")),
+    Mutant("readmap", "rows and columns swapped", moved(lambda o, g: o.flip(1)), moments("readmap")),
+    Mutant("readmap", "planes alike", plane_pixels, moments("readmap")),
+]  # fmt: skip
+
 MUTANTS = [
     *SHOT, *POISSON, *READ, *TUKEY, *UNIFORM,
     *line_mutants("row1", along_rows=True, static=False), *line_mutants("rowt", along_rows=True, static=True),
     *line_mutants("col1", along_rows=False, static=False), *line_mutants("colt", along_rows=False, static=True),
-    *MAPS, *PERIODIC,
+    *MAPS, *PERIODIC, *row_process_mutants("rowspectrum"), *row_process_mutants("rowparity"), *SECOND_ORDER,
 ]  # fmt: skip
 
 
@@ -436,14 +550,21 @@ WRONG_VARIANCES: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+OTHER_SIGNAL: dict[str, Callable[[Tensor], Tensor]] = {  # where there is no last term
+    "shot": torch.abs,
+    "excess": torch.abs,
+    "rowgain": lambda x: x.clamp_min(0),
+}
+
+
 @pytest.mark.parametrize("fault", WRONG_VARIANCES)
 @pytest.mark.parametrize("law", checks.RANDOM_LAWS, ids=lambda law: law.id)
 def test_a_wrong_closed_form_is_noticed(law: checks.Law, fault: str) -> None:
     component = law.build("mosaic")
     true = component._variance
     component._variance = lambda *arguments: WRONG_VARIANCES[fault](true(*arguments) + 0.0)  # type: ignore[method-assign]
-    if law.id == "shot" and fault == "without its last term":
-        component._variance = lambda burst, *rest: true(burst.abs(), *rest)  # type: ignore[method-assign]
+    if law.id in OTHER_SIGNAL and fault == "without its last term":
+        component._variance = lambda burst, *rest: true(OTHER_SIGNAL[law.id](burst), *rest)  # type: ignore[method-assign]
     with pytest.raises(AssertionError):
         checks.check_closed_form(component, law, "mosaic")
 

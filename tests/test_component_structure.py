@@ -9,8 +9,9 @@ from noise_checks import LAW, ORIGIN, PATTERN, PLANES, SENSOR, Draw
 from torch import Tensor
 
 from noisemodel import InputError, PhysicalNoise, pack_mosaic, stream
-from noisemodel.components import FixedPattern, LearnedFixedPattern, NoiseComponent, Periodic, PhotoResponse
+from noisemodel.components import FixedPattern, LearnedFixedPattern, NoiseComponent, Periodic, PhotoResponse, ReadMap
 
+ROW_PROCESSES = {"rowspectrum": False, "rowparity": True}
 LINES = {"row1": (True, False), "rowt": (True, True), "col1": (False, False), "colt": (False, True)}
 every_layout = pytest.mark.parametrize("layout", ("mosaic", "planes"))
 
@@ -30,11 +31,43 @@ def draws(component: NoiseComponent) -> list[Draw]:
     return [sample, component.simulate, measure, lambda clean, **place: model.measure(clean, **place).noise.detach()]
 
 
-@pytest.mark.parametrize("word", ("shot", "read", "readtl(0.14)", "uniform"))
+@pytest.mark.parametrize("word", ("shot", "read", "readtl(0.14)", "uniform", "excess"))
 @every_layout
 def test_white(word: str, layout: str) -> None:
     for draw in draws(LAW[word].build(layout)):
         checks.check_white(draw, layout, 0)
+
+
+@every_layout
+def test_a_read_map_is_white_beside_its_std(layout: str) -> None:
+    """Squares of a pixel's noise correlate over frames by the map alone."""
+    component = ReadMap(layout, std=checks.READ, sensor_size=(80, 90))
+
+    def relative(draw: Draw) -> Draw:
+        return lambda clean, **place: draw(clean, **place) / component.variance(clean, origin=ORIGIN).detach().sqrt()
+
+    for draw in draws(component):
+        checks.check_white(relative(draw), layout, 0)
+
+
+@pytest.mark.parametrize("word", ROW_PROCESSES)
+@every_layout
+def test_row_processes(word: str, layout: str) -> None:
+    for draw in draws(LAW[word].build(layout)):
+        checks.check_row_process(draw, layout, 0, alternates=ROW_PROCESSES[word])
+
+
+@pytest.mark.parametrize("word", ROW_PROCESSES)
+@every_layout
+def test_row_processes_stay_at_their_place(word: str, layout: str) -> None:
+    for draw in draws(LAW[word].build(layout)):
+        checks.check_row_place(draw, LAW[word], layout, 0)
+
+
+@every_layout
+def test_row_gain(layout: str) -> None:
+    for draw in draws(LAW["rowgain"].build(layout)):
+        checks.check_row_gain(draw, layout, 0)
 
 
 @pytest.mark.parametrize("word", LINES)

@@ -17,7 +17,7 @@ from noisemodel import InputError, Levels, PhysicalNoise, stream
 from noisemodel.components import COMPONENTS, parse_noiselist
 
 LEVELS = Levels(64.0, 1023.0)
-ALL = "shot_read_readtl_uniform_row1_rowt_col1_colt_learnedfixed_prnu_periodic"
+ALL = "shot_excess_read_readtl_uniform_row1_rowt_rowspectrum_rowparity_rowgain_col1_colt_learnedfixed_prnu_periodic"
 G, S, W, R = 0.004, 0.01, 0.03, 0.006  # shot gain, read std, uniform width, row std
 
 
@@ -332,6 +332,7 @@ def test_measure_is_neither_rounded_nor_clipped() -> None:
         ("shot_read_shot", "'shot' stands twice"),
         ("fixed1_learnedfixed", "contradict"),
         ("learnedfixed_read_fixed1", "contradict"),
+        ("read_readmap", "contradict"),
         ("", "empty"),
         ("_", "unknown word ''"),
         ("shot__read", "unknown word ''"),
@@ -350,6 +351,7 @@ def test_wrong_noiselists_are_answered_with_the_known_words(noiselist: str, word
 @given(words=st.lists(st.sampled_from(sorted(set(COMPONENTS) - {"fixed1"})), min_size=1, unique=True))
 @settings(max_examples=25, deadline=None)
 def test_any_choice_of_words_works_in_its_order(words: list[str]) -> None:
+    words = [word for word in words if word != "readmap" or "read" not in words]
     model = PhysicalNoise.from_noiselist("_".join(words), sensor_size=(16, 16))
     assert [component.name for component in model.each()] == words
     assert model.noiselist == "_".join(words)
@@ -377,6 +379,28 @@ def test_any_choice_of_words_works_in_its_order(words: list[str]) -> None:
         ("periodic", {"periodic_std": (1.0, 2.0)}, r"\(s0, s1, s2\)"),
         ("periodic", {"periodic_freq": 0.6}, r"\(0, 0.5\]"),
         ("periodic", {"periodic_axis": "diagonal"}, "'column' or 'row'"),
+        ("excess", {"excess_coefficient": 0.0}, "positive"),
+        ("rowgain", {"rowgain_std": -1.0}, "positive"),
+        ("rowspectrum", {}, "sensor_size"),
+        ("rowparity", {}, "sensor_size"),
+        ("readmap", {}, "sensor_size"),
+        ("readmap", {"readmap_map": torch.ones(3, 3), "readmap_spread": 0.1}, "not both"),
+        ("readmap", {"readmap_map": -torch.ones(3, 3)}, "none may be negative"),
+        ("readmap", {"readmap_map": torch.zeros(3, 3)}, "not all 0"),
+        ("readmap", {"readmap_spread": -0.1, "sensor_size": (8, 8)}, r"\[0, 3\]"),
+        ("rowspectrum", {"rowspectrum_std": 0.0, "sensor_size": (8, 8)}, "positive"),
+        ("rowspectrum", {"rowspectrum_psd": (1.0, -1.0), "sensor_size": (8, 8)}, "not negative"),
+        ("rowspectrum", {"rowspectrum_psd": (0.0, 0.0), "sensor_size": (8, 8)}, "not all 0"),
+        ("rowspectrum", {"rowspectrum_edges": (0.0, 0.3, 0.2, 0.5), "sensor_size": (8, 8)}, "rise from 0 to 0.5"),
+        ("rowspectrum", {"rowspectrum_edges": (0.1, 0.5), "sensor_size": (8, 8)}, "rise from 0 to 0.5"),
+        (
+            "rowspectrum",
+            {"rowspectrum_edges": (0, 0.1, 0.5), "rowspectrum_psd": (1.0,), "sensor_size": (8, 8)},
+            "per bin",
+        ),
+        ("rowspectrum", {"rowspectrum_lines": ((0.1, 0.1),), "sensor_size": (8, 8)}, r"\(frequency, std, jitter\)"),
+        ("rowspectrum", {"rowspectrum_lines": ((0.6, 0.1, 0.0),), "sensor_size": (8, 8)}, r"\(0, 0.5\]"),
+        ("rowparity", {"rowparity_lines": ((0.1, 0.1, -1.0),), "sensor_size": (8, 8)}, r"\[0, 0.5\]"),
         ("read", {"layout": "bayer"}, "mosaic, planes"),
     ],
 )
@@ -389,6 +413,8 @@ STARTS = {
     "shot_gain": ("shot.gain", 0.002), "read_std": ("read.std", 0.003), "readtl_scale": ("readtl.scale", 0.004),
     "readtl_lambda": ("readtl.lambda", 0.3), "uniform_width": ("uniform.width", 0.005), "row1_std": ("row1.std", 0.006),
     "rowt_std": ("rowt.std", 0.007), "col1_std": ("col1.std", 0.008), "colt_std": ("colt.std", 0.009),
+    "excess_coefficient": ("excess.coefficient", 0.012), "rowgain_std": ("rowgain.std", 0.013),
+    "rowspectrum_std": ("rowspectrum.std", 0.014), "rowparity_std": ("rowparity.std", 0.015),
     "prnu_std": ("prnu.std", 0.011), "periodic_freq": ("periodic.freq", 0.2),
 }  # fmt: skip
 

@@ -5,17 +5,20 @@ import difflib
 from noisemodel.components.base import NoiseComponent, Parameter, Params, as_burst, safe_sqrt
 from noisemodel.components.lines import Col1, ColT, Row1, RowT
 from noisemodel.components.pattern import FixedPattern, LearnedFixedPattern, Periodic, PhotoResponse
+from noisemodel.components.read_map import ReadMap
+from noisemodel.components.row_spectrum import RowParity, RowSpectrum
+from noisemodel.components.second_order import Excess, RowGain
 from noisemodel.components.white import Read, Shot, TukeyLambdaRead, Uniform
 from noisemodel.errors import InputError
 
 COMPONENTS: dict[str, type[NoiseComponent]] = {
     component.name: component
     for component in (
-        Shot, Read, TukeyLambdaRead, Uniform, Row1, RowT, Col1, ColT, FixedPattern, LearnedFixedPattern, PhotoResponse,
-        Periodic,
+        Shot, Excess, Read, ReadMap, TukeyLambdaRead, Uniform, Row1, RowT, RowSpectrum, RowParity, RowGain, Col1, ColT,
+        FixedPattern, LearnedFixedPattern, PhotoResponse, Periodic,
     )
 }  # fmt: skip
-CONTRADICTIONS = (("fixed1", "learnedfixed"),)
+CONTRADICTIONS = (("fixed1", "learnedfixed"), ("read", "readmap"))
 
 
 def parse_noiselist(noiselist: str) -> tuple[str, ...]:
@@ -41,7 +44,7 @@ def parse_noiselist(noiselist: str) -> tuple[str, ...]:
 
 
 __all__ = [
-    "COMPONENTS", "NoiseComponent", "Parameter", "Params", "as_burst", "parse_noiselist", "safe_sqrt", "Shot", "Read",
-    "TukeyLambdaRead", "Uniform", "Row1", "RowT", "Col1", "ColT", "FixedPattern", "LearnedFixedPattern",
-    "PhotoResponse", "Periodic",
+    "COMPONENTS", "NoiseComponent", "Parameter", "Params", "as_burst", "parse_noiselist",
+    "safe_sqrt", "Shot", "Excess", "Read", "ReadMap", "TukeyLambdaRead", "Uniform", "Row1", "RowT", "RowSpectrum",
+    "RowParity", "RowGain", "Col1", "ColT", "FixedPattern", "LearnedFixedPattern", "PhotoResponse", "Periodic",
 ]  # fmt: skip

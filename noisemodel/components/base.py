@@ -55,9 +55,10 @@ class NoiseComponent(nn.Module, ABC):
     """
 
     name: ClassVar[str]
-    units: ClassVar[dict[str, str]] = {}
+    units: dict[str, str] = {}  # of each parameter; differs by instance where their number does
     static: ClassVar[bool] = False  # constant over a burst: cancels where the reference is the burst's own mean
-    white_gaussian: ClassVar[bool] = False  # zero-mean, Gaussian, independent per pixel: draws may be merged
+    white: ClassVar[bool] = False  # independent from pixel to pixel
+    white_gaussian: ClassVar[bool] = False  # white, zero-mean and Gaussian: draws may be merged
 
     def __init__(self, layout: str, positive: Mapping[str, float] | None = None) -> None:
         """Store ``positive`` parameters (name without the component's word -> start value) as logs."""

@@ -22,6 +22,7 @@ class Shot(NoiseComponent):
 
     name = "shot"
     units = {"gain": "white/e-"}
+    white = True
     white_gaussian = True
 
     def __init__(self, layout: str, gain: float = 1e-3) -> None:
@@ -46,6 +47,7 @@ class Read(NoiseComponent):
 
     name = "read"
     units = {"std": "white"}
+    white = True
     white_gaussian = True
 
     def __init__(self, layout: str, std: float = 3e-3) -> None:
@@ -69,6 +71,7 @@ class TukeyLambdaRead(NoiseComponent):
 
     name = "readtl"
     units = {"scale": "white", "lambda": "1"}
+    white = True
 
     def __init__(self, layout: str, scale: float = 2e-3, lambda_: float = 0.1) -> None:
         """Start at ``scale`` [fraction of white] and shape ``lambda_``; raises InputError if lambda <= -0.5."""
@@ -116,6 +119,7 @@ class Uniform(NoiseComponent):
 
     name = "uniform"
     units = {"width": "white"}
+    white = True
 
     def __init__(self, layout: str, width: float | None = None, levels: Levels | None = None) -> None:
         """Start at ``width`` [fraction of white]; without one, the ADC step of ``levels``, fixed."""

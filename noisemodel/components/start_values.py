@@ -1,0 +1,46 @@
+"""Start values and facts about the camera, by the component that takes them."""
+
+# Start value -> (noiselist word, constructor argument).
+START = {
+    "shot_gain": ("shot", "gain"),
+    "read_std": ("read", "std"),
+    "readmap_std": ("readmap", "std"),
+    "readmap_map": ("readmap", "map_"),
+    "readmap_spread": ("readmap", "spread"),
+    "readmap_seed": ("readmap", "seed"),
+    "readtl_scale": ("readtl", "scale"),
+    "readtl_lambda": ("readtl", "lambda_"),
+    "excess_coefficient": ("excess", "coefficient"),
+    "uniform_width": ("uniform", "width"),
+    "row1_std": ("row1", "std"),
+    "rowt_std": ("rowt", "std"),
+    "col1_std": ("col1", "std"),
+    "colt_std": ("colt", "std"),
+    "rowgain_std": ("rowgain", "std"),
+    "rowspectrum_std": ("rowspectrum", "std"),
+    "rowspectrum_psd": ("rowspectrum", "psd"),
+    "rowspectrum_edges": ("rowspectrum", "edges"),
+    "rowspectrum_lines": ("rowspectrum", "lines"),
+    "rowparity_std": ("rowparity", "std"),
+    "rowparity_psd": ("rowparity", "psd"),
+    "rowparity_edges": ("rowparity", "edges"),
+    "rowparity_lines": ("rowparity", "lines"),
+    "fixed1_pattern": ("fixed1", "pattern"),
+    "learnedfixed_pattern": ("learnedfixed", "pattern"),
+    "learnedfixed_channels": ("learnedfixed", "channels"),
+    "prnu_std": ("prnu", "std"),
+    "prnu_map": ("prnu", "map_"),
+    "prnu_seed": ("prnu", "seed"),
+    "periodic_std": ("periodic", "std"),
+    "periodic_freq": ("periodic", "freq"),
+    "periodic_axis": ("periodic", "axis"),
+}
+# Facts about the camera that a component's constructor takes.
+CONTEXT = {
+    "uniform": ("levels",),
+    "readmap": ("sensor_size",),
+    "rowspectrum": ("sensor_size",),
+    "rowparity": ("sensor_size",),
+    "learnedfixed": ("sensor_size",),
+    "prnu": ("sensor_size",),
+}
