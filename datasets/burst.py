@@ -1,7 +1,8 @@
 """Bursts: repeated frames of one static scene, as planes in fractions of the white level."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, final
@@ -208,6 +209,18 @@ class BurstSet:
     def flats(self) -> tuple[Burst, ...]:
         """Bursts of even light."""
         return self._of_kind("flat")
+
+    def without(self, patterns: Sequence[str]) -> "BurstSet":
+        """The set without bursts whose names match one of ``patterns`` (as file names do: * and ?).
+
+        Raises: InputError if a pattern matches nothing, or nothing is left.
+        """
+        for pattern in patterns:
+            if not any(fnmatchcase(burst.name, pattern) for burst in self.bursts):
+                names = ", ".join(burst.name for burst in self.bursts)
+                raise InputError(f"no burst is called {pattern!r}; there are: {names}")
+        kept = tuple(b for b in self.bursts if not any(fnmatchcase(b.name, pattern) for pattern in patterns))
+        return replace(self, bursts=kept)
 
     @property
     def has_truth(self) -> bool:

@@ -1,40 +1,182 @@
-"""Photon transfer: the straight line of temporal variance against signal."""
+"""Photon transfer: temporal variance against signal, with the lack of fit of its line."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import torch
+from scipy import optimize
 
+from noisemodel.calibration.estimates import Estimate, normal
 from noisemodel.calibration.moments import BurstMoments
 from noisemodel.errors import InputError
 
+Array = np.ndarray
 
-def photon_transfer(moments: Sequence[BurstMoments]) -> tuple[float, float]:
-    """Intercept and slope of temporal variance = a + g x by weighted least squares.
 
-    The weights are 1 / var(variance) = n (T - 1) / (2 v^2) with v from the line itself, in three passes.
+@dataclass(frozen=True)
+class Level:
+    """One signal level of one plane of one burst [fractions of white], and what the line says of it."""
 
+    burst: str
+    kind: str
+    plane: int
+    signal: float
+    variance: float
+    error: float
+    fitted: float
+
+    @property
+    def lack_of_fit(self) -> float:
+        """variance / fitted - 1."""
+        return self.variance / self.fitted - 1 if self.fitted else float("nan")
+
+
+@dataclass(frozen=True)
+class PhotonTransfer:
+    """variance = intercept + gain x (+ curvature x^2), each with a 95 % interval [fractions of white].
+
+    sampling_error: standard error of the gain if the line were straight.
+    lack_of_fit: tau, the relative std of levels about the line beyond their sampling error.
+    freedom: levels less parameters.
+    """
+
+    intercept: Estimate
+    gain: Estimate
+    curvature: Estimate | None
+    sampling_error: float
+    lack_of_fit: float
+    freedom: int
+    levels: tuple[Level, ...]
+
+
+def photon_transfer(
+    moments: Sequence[BurstMoments], *, curved: bool = False, plane: int | None = None
+) -> PhotonTransfer:
+    """Fit variance = a + g x (+ c x^2) to the levels of all bursts (EMVA 1288, photon transfer).
+
+    Weighted least squares with the levels' sampling errors e and a lack of fit tau in proportion to the light's share:
+    weight 1 / (e^2 + (tau g x)^2), tau such that chi^2 equals its degrees of freedom (Paule and Mandel 1982). Levels
+    of one burst share their lack of fit. Darks that differ among themselves have their errors widened (Birge 1932). The
+    interval is Student's where tau > 0.
+
+    Args:
+        moments: of every burst.
+        curved: with the second-order term.
+        plane: of the levels; all if None.
     Raises: InputError if no burst has any temporal variance.
     """
-    x, v = (torch.cat([getattr(m, name) for m in moments]).numpy() for name in ("signal", "variance"))
-    n = torch.cat([m.count * (m.frames - 1) for m in moments]).numpy()
-    if v.max() <= 0:
+    rows = [_columns(m, plane) for m in moments]
+    x, v, e = (np.concatenate([row[i] for row in rows]) for i in range(3))
+    group = np.concatenate([np.full(len(row[0]), i) for i, row in enumerate(rows)])
+    if not len(v) or v.max() <= 0:
         raise InputError("the frames of every burst are identical: no temporal noise to learn; record single exposures")
-    fitted = np.maximum(v, 1e-6 * v.max())
-    several = len(x) > 1 and any(m.burst.kind != "dark" for m in moments)
-    design = np.stack([np.ones_like(x), x * several], axis=1)  # from one level no slope: g = 0
-    a, g = float(v.mean()), 0.0
-    for _ in range(3):
-        weight = np.sqrt(n) / fitted
-        scale = np.abs(design * weight[:, None]).max(axis=0).clip(1e-300)
-        a, g = map(float, np.linalg.lstsq(design * weight[:, None] / scale, v * weight, rcond=None)[0] / scale)
-        fitted = np.maximum(design @ [a, g], 0.1 * np.maximum(v, 1e-6 * v.max()))
-    return a, g
+    e = _birge(v, e, np.repeat([m.burst.kind == "dark" for m in moments], [len(row[0]) for row in rows]))
+    several = any(m.burst.kind != "dark" for m in moments) and np.ptp(x) > 0
+    order = 1 + several * (1 + curved)
+    design = np.stack([x**k for k in range(order)], axis=1)
+    relative = np.square(e / np.maximum(v, 1e-6 * v.max()))
+    fit = _fit(design, v, relative * np.square(np.maximum(v, 1e-6 * v.max())))
+    for _ in range(3):  # errors in proportion to the fitted variance: a level's own favours low ones
+        fitted = np.maximum(design @ fit[0], 0.1 * np.maximum(v, 1e-6 * v.max()))
+        fit = _fit(design, v, relative * np.square(fitted))
+    sampling_error = float(fit[1][1, 1] ** 0.5) if several else np.inf
+    light = np.square((design[:, 1:] @ fit[0][1:]) if several else 0 * v)
+    tau, freedom, clusters = _lack_of_fit(design, v, relative * np.square(fitted), light, group)
+    if tau:
+        fit = _fit(design, v, relative * np.square(fitted) + _shared(tau, light, clusters))
+    figures = [
+        normal(value, error, estimator=text, freedom=freedom if tau else np.inf)
+        for value, error, text in zip(fit[0], np.sqrt(np.diag(fit[1])), _ESTIMATORS, strict=False)
+    ]
+    nothing = Estimate(0.0, 0.0, 0.0, estimator="no slope from one level")
+    levels = _levels(moments, rows, design @ fit[0])
+    return PhotonTransfer(
+        figures[0],
+        figures[1] if several else nothing,
+        figures[2] if order == 3 else None,
+        sampling_error,
+        tau,
+        freedom,
+        levels,
+    )
 
 
-def slope_error(moments: Sequence[BurstMoments], intercept: float, slope: float) -> float:
-    """Standard error of the slope of `photon_transfer`; infinite where all signals are the same."""
-    x = torch.cat([m.signal for m in moments])
-    weight = torch.cat([m.count * (m.frames - 1) for m in moments]) / (2 * (intercept + slope * x).square())
-    spread = (weight * (x - (weight * x).sum() / weight.sum()).square()).sum()
-    return float(spread.clamp_min(1e-300) ** -0.5)
+_ESTIMATORS = (
+    "intercept of variance against signal, weighted least squares",
+    "slope of variance against signal, weighted least squares",
+    "second-order term of variance against signal, weighted least squares",
+)
+
+
+def _columns(m: BurstMoments, plane: int | None) -> tuple[Array, Array, Array, Array]:
+    """Signal, variance, error and plane of a burst's levels."""
+    kept = np.ones(len(m.levels.plane), bool) if plane is None else m.levels.plane.numpy() == plane
+    x, v, e, p = (getattr(m.levels, name).numpy()[kept] for name in ("signal", "variance", "error", "plane"))
+    return x, v, e, p
+
+
+def _fit(design: Array, v: Array, square_errors: Array) -> tuple[Array, Array]:
+    """Least squares with independent errors: coefficients and their covariance."""
+    weight = 1 / np.sqrt(np.maximum(square_errors, 1e-300))
+    scale = np.abs(design).max(axis=0).clip(1e-300)
+    weighted = design * weight[:, None] / scale
+    inverse = np.linalg.pinv(weighted.T @ weighted)
+    return inverse @ (weighted.T @ (v * weight)) / scale, inverse / np.outer(scale, scale)
+
+
+def _shared(tau: float, light: Array, clusters: Array) -> Array:
+    """Variance to add to each of the n levels of a cluster that share a relative error tau: n tau^2 (g x)^2."""
+    _, place, count = np.unique(clusters, return_inverse=True, return_counts=True)
+    return np.asarray(count[place] * tau**2 * light)
+
+
+def _lack_of_fit(design: Array, v: Array, square_errors: Array, light: Array, group: Array) -> tuple[float, int, Array]:
+    """tau, its degrees of freedom, and what shares it: lit bursts, or single levels where these are too few."""
+    dark = light <= square_errors
+    parameters = design.shape[1] - bool(dark.any())
+    clusters = group if len(np.unique(group[~dark])) > parameters else np.arange(len(v))
+    lit = np.unique(clusters[~dark])
+    freedom = len(lit) - parameters
+    if freedom < 1:
+        return 0.0, 1, clusters
+
+    def excess(log_tau: float) -> float:
+        tau = np.exp(log_tau)
+        coefficients, _ = _fit(design, v, square_errors + _shared(tau, light, clusters))
+        chi = 0.0
+        for index in lit:
+            at = (clusters == index) & ~dark
+            weight = np.sqrt(light[at]) / square_errors[at].clip(1e-300)
+            precision = float(weight @ np.sqrt(light[at]))
+            common = float(weight @ (v[at] - design[at] @ coefficients)) / precision
+            chi += common**2 / (1 / precision + tau**2)
+        return chi - freedom
+
+    low, high = np.log(1e-6), np.log(3.0)
+    if excess(low) <= 0:
+        return 0.0, freedom, clusters
+    tau = float(np.exp(optimize.brentq(excess, low, high, xtol=1e-4))) if excess(high) < 0 else 3.0
+    return tau, freedom, clusters
+
+
+def _birge(v: Array, error: Array, dark: Array) -> Array:
+    """Errors of dark levels, times sqrt(chi^2 / (n - 1)) about their mean where that exceeds 1."""
+    if dark.sum() < 2:
+        return error
+    weight = 1 / np.square(error[dark].clip(1e-300))
+    chi = float((weight * np.square(v[dark] - np.average(v[dark], weights=weight))).sum())
+    return np.where(dark, error * max(1.0, chi / (dark.sum() - 1)) ** 0.5, error)
+
+
+def _levels(moments: Sequence[BurstMoments], rows: Sequence[tuple[Array, ...]], fitted: Array) -> tuple[Level, ...]:
+    """One row per level, in the order of the bursts."""
+    found, place = [], 0
+    for m, (x, v, e, p) in zip(moments, rows, strict=True):
+        for signal, variance, error, plane in zip(x, v, e, p, strict=True):
+            found.append(
+                Level(
+                    m.burst.name, str(m.burst.kind), int(plane), *map(float, (signal, variance, error, fitted[place]))
+                )
+            )
+            place += 1
+    return tuple(found)

@@ -1,0 +1,72 @@
+"""A figure with its 95 % interval, and the intervals of the estimators in use."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import stats
+
+CONFIDENCE = 0.95
+NORMAL = float(stats.norm.isf((1 - CONFIDENCE) / 2))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure, its 95 % interval, its unit, and in a few words how it was found."""
+
+    value: float
+    low: float
+    high: float
+    unit: str = "white"
+    estimator: str = ""
+
+    def scaled(self, factor: float, unit: str) -> "Estimate":
+        """The same in another unit."""
+        return replace(self, value=self.value * factor, low=self.low * factor, high=self.high * factor, unit=unit)
+
+    def root(self, estimator: str = "") -> "Estimate":
+        """sqrt of a variance; what lies below zero becomes zero."""
+        value, low, high = (max(x, 0.0) ** 0.5 for x in (self.value, self.low, self.high))
+        return Estimate(value, low, high, self.unit, estimator or self.estimator)
+
+    def less(self, known: float) -> "Estimate":
+        """The figure less a known one."""
+        return replace(self, value=self.value - known, low=self.low - known, high=self.high - known)
+
+
+def normal(value: float, error: float, unit: str = "white", estimator: str = "", freedom: float = np.inf) -> Estimate:
+    """value +- t error, t of Student's law with ``freedom`` degrees (normal where infinite)."""
+    half = error * float(stats.t.isf((1 - CONFIDENCE) / 2, freedom))
+    return Estimate(value, value - half, value + half, unit, estimator)
+
+
+def chi_square(value: float, error: float, offset: float = 0.0, unit: str = "white", estimator: str = "") -> Estimate:
+    """Interval of a variance whose estimate is ``value`` = q - ``offset``, q a scaled chi-square of error ``error``.
+
+    Degrees of freedom nu = 2 q^2 / error^2 (Satterthwaite 1946); nu q / chi2 bounds q, and the known offset comes off.
+    """
+    total = max(value + offset, 1e-300)
+    freedom = max(2 * total**2 / max(error, 1e-300 + 1e-9 * total) ** 2, 0.5)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = (total * freedom / float(stats.chi2.isf(p, freedom)) for p in (tail, 1 - tail))
+    return Estimate(value, low - offset, high - offset, unit, estimator)
+
+
+def mean_of_clusters(sums: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard error of values that come in clusters (blocks of pixels), level by level.
+
+    Args:
+        sums, counts: (clusters, K) sum of the values, and number of them.
+    Returns: (K,) mean and error: sqrt(G / (G - 1) sum_g (s_g - mean n_g)^2) / n over the G clusters that hold values.
+    """
+    total = counts.sum(axis=0)
+    mean = sums.sum(axis=0) / np.maximum(total, 1)
+    used = (counts > 0).sum(axis=0)
+    excess = np.square(sums - mean * counts).sum(axis=0) * used / np.maximum(used - 1, 1)
+    return mean, np.where(used > 1, np.sqrt(excess) / np.maximum(total, 1), np.inf)
+
+
+def joined(estimates: Sequence[float], errors: Sequence[float]) -> tuple[float, float]:
+    """Mean of independent estimates by inverse variance, and its error."""
+    weights = 1 / np.square(np.maximum(errors, 1e-300))
+    return float(np.average(estimates, weights=weights)), float(weights.sum() ** -0.5)

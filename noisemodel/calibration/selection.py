@@ -1,0 +1,295 @@
+"""Which words does the data need? Each is kept if it raises the log score of frames that were held out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor
+
+from noisemodel.calibration import spatial
+from noisemodel.calibration.closed_form import from_evidence
+from noisemodel.calibration.evidence import Evidence
+from noisemodel.calibration.line_terms import dark_enough, known_static, static_variance
+from noisemodel.calibration.residuals import TAIL, LineStats, StaticBurst
+from noisemodel.components import COMPONENTS
+from noisemodel.errors import InputError
+from noisemodel.physical import PhysicalNoise
+from noisemodel.sensor import Levels
+
+LEAST_FRAMES = 4
+CLEAR = 2.0  # standard errors by which a word must raise the score
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A noiselist, and one line of reason per word that was considered."""
+
+    noiselist: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _SomeFrames:
+    """A burst of some of a burst's frames."""
+
+    burst: StaticBurst
+    chosen: tuple[int, ...]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.burst, name)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return (len(self.chosen), *self.burst.shape[1:])
+
+    def frame(self, t: int) -> Tensor:
+        return self.burst.frame(self.chosen[t])
+
+    def summary(self) -> Any:
+        """Offsets about the mean of the chosen frames; the rest as in the whole burst."""
+        return self._summary
+
+    @cached_property
+    def _summary(self) -> Any:
+        whole = self.burst.summary()
+        offsets = whole.offsets[list(self.chosen)]
+        return whole._replace(offsets=offsets - offsets.mean(), level=whole.level + offsets.mean())
+
+
+def choose_noiselist(bursts: Sequence[StaticBurst], levels: Levels) -> Choice:
+    """Choose words by the log score of every second frame, of a model calibrated on the others.
+
+    Scores are Whittle's: of each ordinate of the periodogram of row, column and alternating means, and of each level's
+    white variance, -n (ln P + I / P) with the model's P and the held-out I; pixels in the dark are scored by their log
+    density. A word is kept if it raises the sum by more than `CLEAR` standard errors (the scatter of the ordinates).
+
+    Raises: InputError unless every burst has `LEAST_FRAMES` frames.
+    """
+    for burst in bursts:
+        if burst.shape[0] < LEAST_FRAMES:
+            raise InputError(
+                f"--noiselist auto holds out every second frame and needs {LEAST_FRAMES} frames or more of each burst, "
+                f"{burst.name} has {burst.shape[0]}; name the words instead"
+            )
+    halves = [
+        Evidence([_SomeFrames(b, tuple(range(first, b.shape[0], 2))) for b in bursts], levels) for first in (0, 1)
+    ]
+    return _Choosing(*halves).choice()
+
+
+class _Choosing:
+    """The choice in the making: one question after the other."""
+
+    def __init__(self, fitted: Evidence, held: Evidence) -> None:
+        self.fitted, self.held = fitted, held
+        self.words: list[str] = []
+        self.reasons: list[str] = []
+
+    def choice(self) -> Choice:
+        """Ask every question."""
+        if self.fitted.lit and self.fitted.line.gain.value > 0:
+            self._take("shot", "variance grows with the signal")
+            self._curvature()
+        self._read()
+        self._take("uniform", "the ADC rounds; its step is known")
+        row = self._best("rows", ("row1", "rowspectrum"))
+        if row:
+            self._growth(row)
+        self._best("alternating", ("rowparity",))
+        self._best("columns", ("periodic", "col1"))
+        self._static()
+        order = list(COMPONENTS)
+        return Choice("_".join(sorted(self.words, key=order.index)), tuple(self.reasons))
+
+    def _take(self, word: str, reason: str) -> None:
+        self.words.append(word)
+        self.reasons.append(f"{word}: {reason}")
+
+    def _decide(self, word: str, gains: np.ndarray, what: str, errors: np.ndarray | None = None) -> bool:
+        """Keep ``word`` if the held-out ``gains`` [nats] add up to clearly more than nothing.
+
+        ``errors`` are the standard errors of the gains; without them, their scatter says.
+        """
+        total = float(gains.sum())
+        error = float(gains.std() * len(gains) ** 0.5 if errors is None else np.square(errors).sum() ** 0.5)
+        text = f"{total:+.4g} nats (standard error {error:.2g}) on held-out {what}"
+        if total > CLEAR * error and total > 1:
+            self._take(word, text)
+            return True
+        self.reasons.append(f"no {word}: {text}")
+        return False
+
+    def _curvature(self) -> None:
+        """Second-order variance: scored on levels, of which bursts share their errors."""
+        if self.fitted.curve.curvature is None or self.fitted.curve.curvature.value <= 0:
+            self.reasons.append("no excess: the photon-transfer line does not curve upwards")
+            return
+        gains = []
+        for m in self.held.lit:
+            x, v = m.levels.signal.numpy(), m.levels.variance.numpy()
+            error = np.hypot(m.levels.error.numpy(), self.fitted.curve.lack_of_fit * v)
+            straight, curved = (
+                _variance_score(v, np.polynomial.polynomial.polyval(x, [c.value for c in coefficients]), error)
+                for coefficients in (
+                    (self.fitted.line.intercept, self.fitted.line.gain),
+                    (self.fitted.curve.intercept, self.fitted.curve.gain, self.fitted.curve.curvature),
+                )
+            )
+            gains.append(float((curved - straight).mean()))
+        self._decide("excess", np.array(gains), "variance against signal")
+
+    def _read(self) -> None:
+        """Gaussian, a std for every pixel, or heavy-tailed: by the log density of dark residuals."""
+        darks = self.held.darks
+        if not darks:
+            self._take("read", "signals in the dark are not there to tell more")
+            return
+        tail = torch.cat([m.tail for m in darks]).numpy()
+        variance = self.fitted.line.intercept.value
+        plain = stats.norm.logpdf(tail, scale=max(variance, 1e-300) ** 0.5)
+        candidates = {"readtl": self._tukey(tail, variance)}
+        if (std := spatial.read_map(self.fitted.darks)) is not None and len({m.mean.shape for m in darks}) == 1:
+            flat = std.flatten().numpy()
+            scales = np.concatenate([flat[:: max(1, len(flat) // TAIL)] for _ in darks])
+            candidates["readmap"] = stats.norm.logpdf(tail, scale=scales)
+        word, score = max(candidates.items(), key=lambda item: float(item[1].sum()))
+        for other in candidates.keys() - {word}:
+            lead = float((score - candidates[other]).sum())
+            self.reasons.append(f"no {other}: {lead:.4g} nats behind {word} on held-out pixels in the dark")
+        if not self._decide(word, score - plain, "pixels in the dark, against Gaussian read noise of one std"):
+            self._take("read", "one Gaussian std does for all pixels")
+
+    @staticmethod
+    def _tukey(sample: np.ndarray, variance: float) -> np.ndarray:
+        """Log density of the Tukey-lambda law of that variance whose shape fits the sample's quantiles."""
+        shape = float(np.clip(stats.ppcc_max(sample, brack=(-0.3, 0.3)), -0.4, 0.5))
+        scale = (variance / float(stats.tukeylambda.var(shape))) ** 0.5
+        return np.asarray(stats.tukeylambda.logpdf(sample, shape, scale=scale).clip(-700))
+
+    def _best(self, lines: str, candidates: Sequence[str]) -> str | None:
+        """Add the candidates one by one, while each raises the score of line means; returns the last one kept."""
+        kept: str | None = None
+        place = "even against odd columns" if lines == "alternating" else lines
+        for word in candidates:
+            if word == "periodic" and (self._wave is None or (self._wave == 0.5 and "rowparity" in self.words)):
+                self.reasons.append("no periodic: no line in the spectrum of column means")
+                continue
+            instead = word == "rowspectrum"
+            trial = [word] if instead or kept is None else [kept, word]
+            before = [] if kept is None else [kept]
+            over = f", over {kept}" if kept else ""
+            if self._decide(word, *self._line_gains(lines, before, trial, place + over)):
+                if instead and kept is not None:
+                    self.words.remove(kept)
+                kept = word
+        return kept
+
+    def _growth(self, row: str) -> None:
+        """Row noise that grows with the signal: scored on the rows of bursts with light."""
+        growth = self.fitted.growth
+        if growth.value <= 0 or not self.held.lit:
+            self.reasons.append("no rowgain: row noise does not grow with the signal")
+            return
+        found = []
+        for m in self.held.lit:
+            power, white, n = _periodogram(m.rows)
+            shared = white + max(self.fitted.rows.value, 0.0)
+            found.append(_whittle_gain(power, shared, shared + growth.value * m.mean_square, n))
+        gains, errors = (np.concatenate(part) for part in zip(*found, strict=True))
+        self._decide("rowgain", gains, f"rows of bursts with light, over {row}", errors)
+
+    def _line_gains(
+        self, lines: str, before: Sequence[str], after: Sequence[str], what: str
+    ) -> tuple[np.ndarray, str, np.ndarray]:
+        """By how much words ``after`` raise the score of each ordinate over words ``before``, what of, and errors."""
+        found = []
+        for m in dark_enough(self.held.moments):
+            line = getattr(m, lines)
+            power, white, n = _periodogram(line)
+            old, new = (white + sum(self._predicted(word, line) for word in words) for words in (before, after))
+            found.append(_whittle_gain(power, old, new, n))
+        gains, errors = (np.concatenate(part) for part in zip(*found, strict=True))
+        return gains, what, errors
+
+    @torch.no_grad()
+    def _predicted(self, word: str, line: LineStats) -> Any:
+        """Expected periodogram of a word's noise in the line means: that of white noise is its variance."""
+        count = int((~line.white.isnan()).sum())
+        if word == "row1":
+            return max(self.fitted.rows.value, 0.0)
+        if word == "col1":
+            return max(self.fitted.columns(self._wave).value, 0.0)
+        physical = self._component(word)
+        draws = physical.measure(
+            torch.zeros(256, 1, 1, count, 1) if word != "periodic" else torch.zeros(256, 1, 1, 1, count),
+            generator=torch.Generator().manual_seed(0),
+        ).noise.double()
+        profile = draws.flatten(1)
+        profile = profile - profile.mean(dim=1, keepdim=True)
+        power = torch.fft.rfft(profile, dim=1).abs().square().mean(dim=0) / count
+        return power[1 : (count + 1) // 2].numpy()
+
+    @cached_property
+    def _wave(self) -> float | None:
+        """Frequency of the strongest column line."""
+        return self.fitted.column_lines[0].freq if self.fitted.column_lines else None
+
+    def _component(self, word: str) -> PhysicalNoise:
+        """A model of one word alone, calibrated on the fitted frames."""
+        start = from_evidence(self.fitted, word).start
+        rows = max(m.mean.shape[-2] for m in self.fitted.moments)
+        columns = max(m.mean.shape[-1] for m in self.fitted.moments)
+        return PhysicalNoise.from_noiselist(word, layout="planes", sensor_size=(rows, columns), **start)
+
+    def _static(self) -> None:
+        """Fixed pattern, gain map, static banding: does the pattern of some frames explain that of the others?"""
+        pairs = {
+            "fixed1": (self.fitted.pattern, self.held.pattern),
+            "prnu": (self.fitted.gain_map, self.held.gain_map),
+        }
+        for word, (known, seen) in pairs.items():
+            if known is None or seen is None:
+                self.reasons.append(f"no {word}: needs {'darks' if word == 'fixed1' else 'a flat'}")
+                continue
+            known, seen = (x - x.mean() for x in (known, seen))
+            slope = float((known * seen).sum() / known.square().sum().clamp_min(1e-300))
+            before, after = seen.square(), (seen - min(max(slope, 0.0), 1.0) * known).square()
+            gain = (
+                before / before.mean() - (after / after.mean() + float(torch.log(after.mean() / before.mean())))
+            ) / 2
+            self._decide(word, gain.flatten().numpy(), "mean frames")
+        for word, name, temporal in (("rowt", "rows", self.held.rows), ("colt", "columns", self.held.columns())):
+            found = static_variance(known_static(self.held.moments), name, max(temporal.value, 0.0))
+            if found is not None and found.low > 0:
+                self._take(word, f"{name} of dark bursts differ beyond their temporal noise")
+            else:
+                self.reasons.append(f"no {word}: " + ("not seen" if found else "needs two dark bursts"))
+
+
+def _periodogram(line: LineStats) -> tuple[np.ndarray, float, int]:
+    """|FFT|^2 / L of single frames' line means, averaged; their white part; frames that count."""
+    kept = ~line.white.isnan()
+    profile = line.profile[:, kept].double()
+    frames, count = profile.shape
+    profile = profile - profile.mean(dim=1, keepdim=True)
+    power = torch.fft.rfft(profile, dim=1).abs().square().sum(dim=0) / count / (frames - 1)
+    return power[1 : (count + 1) // 2].numpy(), float(line.white[kept].mean()), frames - 1
+
+
+def _whittle_gain(power: np.ndarray, before: Any, after: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """-n (ln P + I / P) of each ordinate I with P = ``after``, less that with P = ``before``; and its standard error.
+
+    I is the mean of n exponential variables, so its own error is I / sqrt(n + 1).
+    """
+    old, new = (np.maximum(np.broadcast_to(p, power.shape), 1e-300) for p in (before, after))
+    slope = 1 / old - 1 / new
+    return n * (np.log(old / new) + power * slope), n * np.abs(slope) * power / (n + 1) ** 0.5
+
+
+def _variance_score(v: np.ndarray, predicted: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Log density of measured variances about predicted ones, Gaussian of the given errors."""
+    return np.asarray(stats.norm.logpdf(v, predicted, error.clip(1e-300)))
