@@ -6,18 +6,34 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+BROWSERS := chromium-headless-shell chromium chromium-browser google-chrome
 DEMO := train_gan_noisemodel.py --preset demo
 
-.PHONY: demo test
+.PHONY: browser demo test
 .NOTPARALLEL:
 
 demo: .venv/installed
 	$(BIN)/python $(DEMO)
 
-test: .venv/installed-test
+test: .venv/installed-test browser
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+# The page of viewnoise is tested in a browser. It is installed where apt may be used without a question; where it cannot
+# be, the test that needs it is skipped and says so.
+browser:
+	@for name in $(BROWSERS); do command -v $$name >/dev/null 2>&1 && exit 0; done; \
+	command -v apt-get >/dev/null 2>&1 || exit 0; \
+	if [ "$$(id -u)" = 0 ]; then as=; elif sudo -n true >/dev/null 2>&1; then as="sudo -n"; else exit 0; fi; \
+	echo "Installing a browser for the tests (apt)"; \
+	get="$$as env DEBIAN_FRONTEND=noninteractive timeout 600 apt-get -qq"; \
+	for name in chromium-headless-shell chromium; do \
+	  $$get install -y --no-install-recommends $$name >/dev/null 2>&1 && exit 0; \
+	  $$get update >/dev/null 2>&1; \
+	  $$get install -y --no-install-recommends $$name >/dev/null 2>&1 && exit 0; \
+	done; \
+	echo "No browser could be installed: its test will be skipped" >&2
 
 .venv/installed: .venv/created pyproject.toml constraints.txt
 	@echo "Installing into .venv (torch is large: this can take some minutes)"

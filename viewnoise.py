@@ -1,7 +1,7 @@
-"""Show a noise model beside real noise: PNG panels, a parameter table, and the figures behind them as JSON."""
+"""Show a noise model beside real noise: PNG panels or one HTML page, a parameter table, and the figures as JSON."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,18 +14,17 @@ from rich.console import Console
 
 import noisemodel
 from noisemodel import InputError, NoiseGenerator, PhysicalNoise, stream
-from noisemodel.checkpoint import checkpoint_file, write_atomically
+from noisemodel.checkpoint import checkpoint_file, read_provenance, write_atomically
 from noisemodel.commandline import argument, option, run
-from noisemodel.evaluation.comparison import summary
+from noisemodel.evaluation.comparison import Comparison, summary
 from noisemodel.evaluation.figure_style import write_png
 from noisemodel.evaluation.panel_components import components_panel
 from noisemodel.evaluation.panel_histograms import histograms, histograms_panel
 from noisemodel.evaluation.panel_images import images_panel
 from noisemodel.evaluation.panel_spectra import spectra_panel
 from noisemodel.evaluation.panel_variance import variance_panel
-from noisemodel.evaluation.parameters import parameter_rows, parameter_table, parameters_panel
-from noisemodel.evaluation.recording import Pair, Recording, pair, pattern_extent, read_recording
-from noisemodel.evaluation.variance_curve import variance_curve
+from noisemodel.evaluation.parameter_table import parameter_table, parameters_panel
+from noisemodel.evaluation.recording import Recording, pair, pattern_extent, read_recording
 
 if TYPE_CHECKING:
     from datasets import BurstSet
@@ -43,6 +42,8 @@ class ViewNoise:
 
     checkpoint: Path = argument("run folder or .safetensors file")
     out: Path | None = option(None, "folder for the pictures; <run folder>/view if not given", aliases=("-o",))
+    html: Path | None = option(None, "write one HTML page to this file; no pictures then, unless --png is given too")
+    png: bool = option(False, "write the pictures beside the page; they are the default without --html")
     dataset: Literal["simulated", "bursts"] | None = option(None, "real noise to compare with; bursts with --data_root")
     data_root: Path | None = option(None, "folder of bursts")
     black_level: float | None = option(None, "of the bursts [DN]")
@@ -67,26 +68,61 @@ def view(
     Returns: the paths written.
     Raises: InputError where model and data do not fit together, or a burst is damaged.
     """
+    _check_folder(out)
+    return write_pictures(compare_with(model, data, seed=seed, crop=crop), out)
+
+
+def compare_with(
+    model: NoiseGenerator | PhysicalNoise,
+    data: "BurstSet",
+    *,
+    seed: int = 0,
+    crop: int | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> Comparison:
+    """Generate noise on the scenes of ``data``; args as `view`, and the checkpoint's provenance for intervals."""
     if isinstance(model, PhysicalNoise):
         model = NoiseGenerator(model)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; -o takes a folder")
     model = model.eval()
-    written = []
-    with _threads(1 if model.network is None else torch.get_num_threads()):
+    with _threads(model):
         pairs = [pair(model, at, generator=stream(seed, "view", at.name)) for at in _recordings(model, data, crop)]
-        for name, write in _files(model, data, pairs, seed).items():
+    same_kind = data.layout == model.physical.layout
+    true, cfa = (data.true_parameters, data.cfa) if same_kind else (None, None)
+    return Comparison(model, data.name, data.levels, cfa, pairs, seed, true, provenance or {})
+
+
+def write_pictures(compared: Comparison, out: Path) -> list[Path]:
+    """The PNG panels and summary.json; prints and returns their paths."""
+    written = []
+    with _threads(compared.model):
+        for name, write in _files(compared).items():
             write_atomically(out / name, write)
             written.append(out / name)
             print(out / name, flush=True)
     return written
 
 
+def write_report(compared: Comparison, path: Path) -> Path:
+    """The same as one HTML page that needs no network; prints and returns its path."""
+    from noisemodel.evaluation.report import report_page  # plotly takes a moment to import
+
+    with _threads(compared.model):
+        text = report_page(compared)
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    print(path, flush=True)
+    return path
+
+
+def _check_folder(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; -o takes a folder")
+
+
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Let torch use ``count`` threads: on small tensors a second one gains little, and waits long on a busy machine."""
+def _threads(model: NoiseGenerator) -> Iterator[None]:
+    """One thread without a network: on small tensors a second one gains little, and waits long on a busy machine."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(1 if model.network is None else before)
     try:
         yield
     finally:
@@ -125,57 +161,29 @@ def _spread(bursts: Sequence[Any], most: int) -> list[Any]:
     return [bursts[i * (len(bursts) - 1) // max(count - 1, 1)] for i in range(count)]
 
 
-def _files(
-    model: NoiseGenerator, data: "BurstSet", pairs: list[Pair], seed: int
-) -> dict[str, Callable[[Path], object]]:
+def _files(compared: Comparison) -> dict[str, Callable[[Path], object]]:
     """File name -> what writes it."""
-    curve = variance_curve(model, pairs)
-    shown = max(pairs, key=lambda p: (p.recording.kind == "scene", float(p.recording.clean.std())))
-    levels, centred = data.levels, pairs[0].recording.centred
-    same_kind = data.layout == model.physical.layout
-    rows = parameter_rows(model, levels, true=data.true_parameters if same_kind else None, centred=centred)
-    title = f"Parameters: {model.physical.noiselist}, {model.kind}"
-    reference = _reference(pairs[0].recording)
-    note = _note(model, data, pairs[0].recording)
-    cfa = data.cfa if same_kind else None
+    curve, note, model = compared.curve, compared.note, compared.model
+    shown, reference = compared.shown, compared.reference
     figures: dict[str, Callable[[], Figure]] = {
-        "images.png": lambda: images_panel(shown, cfa=cfa, note=note),
+        "images.png": lambda: images_panel(shown, cfa=compared.cfa, note=note),
         "components.png": lambda: components_panel(
-            model, shown.recording, generator=stream(seed, "view", "components")
+            model, shown.recording, generator=stream(compared.seed, "view", "components")
         ),
-        "histograms.png": lambda: histograms_panel(histograms(pairs, curve), reference=reference, note=note),
+        "histograms.png": lambda: histograms_panel(histograms(compared.pairs, curve), reference=reference, note=note),
         "variance.png": lambda: variance_panel(
-            curve, levels, reference=reference, has_network=model.network is not None, note=note
+            curve, compared.levels, reference=reference, has_network=model.network is not None, note=note
         ),
-        "spectra.png": lambda: spectra_panel(pairs, note=note),
-        "parameters.png": lambda: parameters_panel(rows, title, note=note),
+        "spectra.png": lambda: spectra_panel(compared.pairs, note=note),
+        "parameters.png": lambda: parameters_panel(compared.rows, f"Parameters: {compared.title}", note=note),
     }
-    report = {"data": data.name, "model": model.config(), "seed": seed, **summary(pairs, curve)}
+    report = {"data": compared.data, "model": model.config(), "seed": compared.seed, **summary(compared.pairs, curve)}
     files: dict[str, Callable[[Path], object]] = {name: partial(_draw, draw) for name, draw in figures.items()}
     return files | {"summary.json": lambda path: path.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")}
 
 
 def _draw(draw: Callable[[], Figure], path: Path) -> None:
     write_png(draw(), path)
-
-
-def _reference(at: Recording) -> str:
-    """What residuals are taken from."""
-    return f"the mean of {len(at.frames)} frames (no ground truth)" if at.centred else "ground truth"
-
-
-def _note(model: NoiseGenerator, data: "BurstSet", at: Recording) -> str:
-    """What was compared, for under every figure."""
-    reference = _reference(at)
-    if at.centred:
-        reference += ", frame offsets removed; what is constant over a burst cancels"
-    size = "×".join(str(n * (2 if at.layout == "mosaic" else 1)) for n in at.frames.shape[-2:])
-    where = f"{size} sensor pixels at {tuple(at.origin)}; {len(at.frames)} frames of a burst"
-    note = f"Data: {data.name}, {where}.\nResiduals from {reference}."
-    made_for = model.physical.levels
-    if made_for is not None and (made_for.black_dn, made_for.white_dn) != (data.levels.black_dn, data.levels.white_dn):
-        note += f"\nThe model was made for black {made_for.black_dn:g} and white {made_for.white_dn:g} DN."
-    return note
 
 
 def load_data(config: ViewNoise, layout: str) -> "BurstSet":
@@ -201,18 +209,23 @@ def load_data(config: ViewNoise, layout: str) -> "BurstSet":
 
 def show(config: ViewNoise) -> None:
     """Load, draw, and print the parameter table."""
+    if config.html is not None and config.html.is_dir():
+        raise InputError(f"{config.html} is a folder; --html takes a file, e.g. {config.html / 'report.html'}")
     model = noisemodel.load(config.checkpoint)
-    data = load_data(config, model.physical.layout)
     out = config.out or checkpoint_file(config.checkpoint).parent / "view"
-    view(model, data, out, seed=config.seed, crop=config.crop)
-    same_kind = data.layout == model.physical.layout
-    rows = parameter_rows(
-        model, data.levels, true=data.true_parameters if same_kind else None, centred=not data.has_truth
-    )
+    pictures = config.png or config.html is None
+    if pictures:
+        _check_folder(out)
+    data, provenance = load_data(config, model.physical.layout), read_provenance(config.checkpoint)
+    compared = compare_with(model, data, seed=config.seed, crop=config.crop, provenance=provenance)
+    if pictures:
+        write_pictures(compared, out)
+    if config.html is not None:
+        write_report(compared, config.html)
     console = Console()
     if not console.is_terminal:
-        console.width = 120
-    console.print(parameter_table(rows, f"{model.physical.noiselist}, {model.kind}"))
+        console.width = 140
+    console.print(parameter_table(compared.rows, compared.title))
 
 
 def main() -> int:

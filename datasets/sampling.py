@@ -102,7 +102,7 @@ class CropSampler:
             reference = burst.truth[None, :, rows, columns]
         clean = reference
         if burst.kind == "dark" and burst.truth is None:
-            clean = summary.level.view(1, -1, 1, 1).expand_as(reference)
+            clean = torch.zeros_like(reference)  # what a dark shows is offset, not light: no shot noise
         row, column = burst.origin
         origin = torch.tensor([row + burst.pixel_step * top, column + burst.pixel_step * left], dtype=torch.int64)
         return frames, reference, clean, _valid(reference, burst.levels), origin

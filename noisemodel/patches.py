@@ -11,7 +11,7 @@ class Crops(NamedTuple):
 
     frames: (N, T, C, h, w) recorded; without ground truth, less each frame's offset.
     reference: (N, 1, C, h, w) what residuals are taken from: ground truth, or the mean over the T frames.
-    clean: (N, 1, C, h, w) what the noise law is conditioned on: the reference, in a dark burst its planes' level.
+    clean: (N, 1, C, h, w) what the noise law is conditioned on: the reference, 0 in a dark burst.
     valid: (N, 1, C, h, w) bool, False where the reference is saturated or clipped.
     origin: (N, 2) int64, sensor pixel (row, column) of each crop.
     centred: whether the reference is the burst's own mean, so that what is constant over the burst cancels.

@@ -7,7 +7,8 @@ import pytest
 from rich.table import Table
 
 from noisemodel import Levels, PhysicalNoise
-from noisemodel.evaluation.parameter_table import compare_parameters, dark_white_std, with_derived
+from noisemodel.evaluation.parameter_table import compare_parameters
+from noisemodel.evaluation.parameters import dark_white_std, with_derived
 
 LEVELS = Levels(100.0, 1100.0)  # 1 DN is 0.001
 WORDS = "shot_read_uniform_row1_rowt_periodic"

@@ -16,7 +16,7 @@ import viewnoise
 from datasets import BurstSet, load_bursts, simulated_bursts
 from noisemodel import Levels, NoiseGenerator, PhysicalNoise, stream
 from noisemodel.evaluation.figure_style import DPI, write_png
-from noisemodel.evaluation.panel_images import _pictures, regions
+from noisemodel.evaluation.panel_images import pictures_of, regions
 from noisemodel.evaluation.panel_spectra import band_means
 from noisemodel.evaluation.recording import Pair, read_recording
 
@@ -83,10 +83,10 @@ def test_real_and_generated_get_the_same_stretch() -> None:
     at = read_recording(small().scenes[0], size=96, most_frames=2)
     real = at.residual(at.frames)
     for region in regions(at.clean[0], at.valid[0], at.layout):
-        _, one, two, left, right = _pictures(Pair(at, real, real), region, "RGGB")
+        _, one, two, left, right = pictures_of(Pair(at, real, real), region, "RGGB")
         np.testing.assert_array_equal(one, two)
         np.testing.assert_array_equal(left, right)
-        _, again, brighter, *_ = _pictures(Pair(at, real, real + 0.05), region, "RGGB")
+        _, again, brighter, *_ = pictures_of(Pair(at, real, real + 0.05), region, "RGGB")
         np.testing.assert_array_equal(one, again)  # the stretch does not follow what was generated
         assert brighter.mean() > again.mean()
 

@@ -1,15 +1,95 @@
 """The figures behind the pictures: real against generated residuals, as numbers."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from noisemodel.evaluation.line_spectra import line_means
+from noisemodel.evaluation.parameters import ParameterRow, parameter_rows
 from noisemodel.evaluation.recording import Pair
-from noisemodel.evaluation.variance_curve import VarianceCurve
+from noisemodel.evaluation.variance_curve import VarianceCurve, variance_curve
+from noisemodel.generator import NoiseGenerator
+from noisemodel.sensor import Levels
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A model beside real noise: all that pictures and page are drawn from.
+
+    model: in evaluation mode, on the CPU.
+    data: name of the data set; levels and cfa are the data's, cfa None where the model sees planes of it.
+    pairs: real and generated residuals of every burst.
+    seed: of the generated noise.
+    true: parameters that the data's maker knows [own unit].
+    provenance: of the checkpoint (`read_provenance`); its "calibration" holds intervals.
+    """
+
+    model: NoiseGenerator
+    data: str
+    levels: Levels
+    cfa: str | None
+    pairs: Sequence[Pair]
+    seed: int
+    true: Mapping[str, float] | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def curve(self) -> VarianceCurve:
+        """Variance against signal over all recordings."""
+        return variance_curve(self.model, self.pairs)
+
+    @property
+    def shown(self) -> Pair:
+        """The recording for pictures: the scene of most contrast."""
+        return max(self.pairs, key=lambda p: (p.recording.kind == "scene", float(p.recording.clean.std())))
+
+    @property
+    def centred(self) -> bool:
+        """Whether there is no ground truth."""
+        return self.pairs[0].recording.centred
+
+    @property
+    def title(self) -> str:
+        """The model in words."""
+        return f"{self.model.physical.noiselist}, {self.model.kind}"
+
+    @property
+    def calibration(self) -> Mapping[str, Any]:
+        """What the checkpoint knows of its calibration; empty where it says nothing."""
+        found = self.provenance.get("calibration")
+        return found if isinstance(found, Mapping) else {}
+
+    @property
+    def rows(self) -> list[ParameterRow]:
+        """The parameter table."""
+        return parameter_rows(
+            self.model, self.levels, true=self.true, centred=self.centred, calibration=self.calibration
+        )
+
+    @property
+    def reference(self) -> str:
+        """What residuals are taken from."""
+        frames = len(self.pairs[0].recording.frames)
+        return f"the mean of {frames} frames (no ground truth)" if self.centred else "ground truth"
+
+    @property
+    def note(self) -> str:
+        """What was compared, for under every figure."""
+        at, reference = self.pairs[0].recording, self.reference
+        if self.centred:
+            reference += ", frame offsets removed; what is constant over a burst cancels"
+        size = "×".join(str(n * (2 if at.layout == "mosaic" else 1)) for n in at.frames.shape[-2:])
+        where = f"{size} sensor pixels at {tuple(at.origin)}; {len(at.frames)} frames of a burst"
+        note = f"Data: {self.data}, {where}.\nResiduals from {reference}."
+        made, own = self.model.physical.levels, self.levels
+        if made is not None and (made.black_dn, made.white_dn) != (own.black_dn, own.white_dn):
+            note += f"\nThe model was made for black {made.black_dn:g} and white {made.white_dn:g} DN."
+        return note
 
 
 def compare(

@@ -18,14 +18,17 @@ LEVELS = 4
 def histograms(pairs: Sequence[Pair], curve: VarianceCurve) -> list[ResidualHistogram]:
     """Residuals of pixels at 4 signal levels from the darkest to the brightest, then of line means in the dark."""
     unit = pairs[0].recording.levels.range_dn
-    chosen = np.unique(np.linspace(0, len(curve.signal) - 1, LEVELS).round().astype(int))
-    found = []
-    for index in chosen:
-        low, high = curve.edges[index].tolist()
-        found.append(at_level(pairs, low, high, f"pixels, signal {signal_text(float(curve.signal[index]) * unit)}"))
+    found = [at_level(pairs, low, high, f"pixels, signal {text}") for low, high, text in shown_levels(curve, unit)]
     dark = darkest(pairs)
     where = "darks" if dark[0].recording.kind == "dark" else "darkest bursts"
     return found + [of_lines(dark, line, f"{line} means, {where}") for line in ("row", "column")]
+
+
+def shown_levels(curve: VarianceCurve, unit: float) -> list[tuple[float, float, str]]:
+    """4 of the curve's levels from the darkest to the brightest: low and high edge, and the mean signal as text."""
+    chosen = np.unique(np.linspace(0, len(curve.signal) - 1, LEVELS).round().astype(int)).tolist()
+    texts = [signal_text(float(curve.signal[i]) * unit) for i in chosen]
+    return [(*curve.edges[i].tolist(), text) for i, text in zip(chosen, texts, strict=True)]
 
 
 def histograms_panel(found: Sequence[ResidualHistogram], *, reference: str, note: str = "") -> Figure:

@@ -43,7 +43,7 @@ def images_panel(pair: Pair, *, cfa: str | None = None, note: str = "") -> Figur
     with styled(f"Real and generated frames: {at.name}", (15.5, 2.95 * shape * 3 + 1.2), note) as figure:
         axes = figure.subplots(3, 5)
         for row, region in enumerate(regions(at.clean[0], at.valid[0], at.layout)):
-            pictures, drawn = _pictures(pair, region, cfa), []
+            pictures, drawn = pictures_of(pair, region, cfa), []
             for column, picture in enumerate(pictures):
                 ax = axes[row, column]
                 without_axes(ax)
@@ -78,7 +78,7 @@ def regions(clean: Tensor, valid: Tensor, layout: str) -> list[Region]:
     return found
 
 
-def _pictures(pair: Pair, region: Region, cfa: str | None) -> list[np.ndarray]:
+def pictures_of(pair: Pair, region: Region, cfa: str | None) -> list[np.ndarray]:
     """Clean, real and generated rendered with one stretch, then both residuals [fraction of white]."""
     at = pair.recording
     wide, inner = _with_margin(region, at.reference.shape)

@@ -1,27 +1,33 @@
-"""The parameter table: every figure of a model in its own unit, DN and electrons."""
+"""A model's parameters as text: in their own unit, DN and electrons, with intervals and true values."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from matplotlib.figure import Figure
-from matplotlib.transforms import Bbox
-from rich import box
-from rich.table import Table
+import torch
 
-from noisemodel.evaluation.figure_style import short, styled
+from noisemodel.components import Parameter
+from noisemodel.evaluation.figure_style import short
 from noisemodel.generator import NoiseGenerator
 from noisemodel.physical import PhysicalNoise
 from noisemodel.quantities import in_unit
 from noisemodel.sensor import Levels
 
-HEADINGS = ("parameter", "of white", "DN", "electrons", "state", "true value", "model off by")
-RIGHT = HEADINGS[1:4] + HEADINGS[5:]
+WHITE = ("read", "readtl", "readmap", "uniform")
 UNITS = {"white": "", "white/e-": " per e⁻", "1": " of signal", "cycles/px": " cycles/px"}
+Interval = tuple[float, float]
+Calibration = Mapping[str, Any]  # what a checkpoint's provenance holds under "calibration"; any part may be absent
 
 
 @dataclass(frozen=True)
 class ParameterRow:
-    """One line of the table, as text; ``true`` is what the data set's maker knows."""
+    """One line of the table, as text.
+
+    value, dn, electrons: the figure in fractions of white (or its own unit), DN and electrons.
+    intervals: 95 % intervals in the same three units; "" where not known.
+    true, off: what the data set's maker knows, and by how much the model is off.
+    """
 
     name: str
     value: str
@@ -30,11 +36,12 @@ class ParameterRow:
     state: str
     true: str = ""
     off: str = ""
+    intervals: tuple[str, str, str] = ("", "", "")
 
-    def cells(self, with_truth: bool) -> list[str]:
-        """The texts of a line."""
-        texts = [self.name, self.value, self.dn, self.electrons, self.state]
-        return [*texts, self.true, self.off] if with_truth else texts
+    @property
+    def interval(self) -> str:
+        """The interval in DN, or in the parameter's own unit where it has none in DN."""
+        return self.intervals[1] or self.intervals[0]
 
 
 def parameter_rows(
@@ -43,29 +50,92 @@ def parameter_rows(
     *,
     true: Mapping[str, float] | None = None,
     centred: bool = False,
+    calibration: Calibration | None = None,
 ) -> list[ParameterRow]:
-    """The parameters of a model, in the noiselist's order.
+    """The parameters of a model, in the noiselist's order, and ``dark.std``.
 
     Args:
         model: its own levels win over ``levels``.
         levels: of the data, for DN.
         true: name -> true value in the parameter's own unit, where it is known.
         centred: whether the data has no ground truth: what is constant over a burst is then marked.
+        calibration: where intervals are taken from (`known_intervals`).
     """
     physical = model.physical if isinstance(model, NoiseGenerator) else model
     levels = physical.levels or levels
-    table = physical.parameters_table()
+    table = with_derived(physical)
     gain = next((p.value for p in table if p.name == "shot.gain"), None)
+    intervals = known_intervals(table, calibration)
     rows = []
     for p in table:
-        hidden = centred and (physical.component(p.name.split(".")[0]).static or p.name == "periodic.std0")
-        state = "not identifiable from this data" if hidden else "fixed" if p.fixed else "free"
         dn, electrons = (in_unit(p, unit, levels, gain) for unit in ("DN", "e-"))
-        dn_unit = " DN/e⁻" if p.unit == "white/e-" else " DN"
-        value = f"{p.value:.4g}{UNITS.get(p.unit, p.unit)}"
-        known = _truth(p.value, dn, dn_unit, (true or {}).get(p.name))
-        rows.append(ParameterRow(p.name, value, _text(dn, dn_unit), _text(electrons, " e⁻"), state, *known))
+        value = f"{p.value:.4g}{UNITS.get(p.unit, ' ' + p.unit)}"
+        spans = _spans(p, intervals.get(p.name), levels, gain)
+        known = _truth(p.value, dn, _dn_unit(p), (true or {}).get(p.name))
+        texts = (value, _text(dn, _dn_unit(p)), _text(electrons, " e⁻"))
+        rows.append(ParameterRow(p.name, *texts, _state(p, physical, centred), *known, intervals=spans))
     return rows
+
+
+def dark_white_std(physical: PhysicalNoise) -> float:
+    """sqrt of the summed variance of all pixel-by-pixel noise in the dark, rounding included [fraction of white]."""
+    dark = torch.zeros(1, 1, 4 if physical.layout == "mosaic" else 1, 1, 1)
+    parts = [float(c.variance(dark).detach().mean()) for c in physical.each() if c.name in WHITE]
+    return sum(parts) ** 0.5
+
+
+def with_derived(physical: PhysicalNoise) -> list[Parameter]:
+    """The model's parameters, and ``dark.std``: all white noise in the dark."""
+    table = physical.parameters_table()
+    if any(component.name in WHITE for component in physical.each()):
+        table.append(Parameter("dark.std", dark_white_std(physical), "white"))
+    return table
+
+
+def known_intervals(table: list[Parameter], calibration: Calibration | None) -> dict[str, Interval]:
+    """95 % intervals by parameter [own unit]: the parameter's own, else the calibration's, where they are intervals.
+
+    Args:
+        table: of the model.
+        calibration: "parameters" -> name -> "low", "high" [own unit].
+    """
+    stored = (calibration or {}).get("parameters")
+    found = {}
+    for p in table:
+        given = stored.get(p.name) if isinstance(stored, Mapping) else None
+        given = given if isinstance(given, Mapping) else {}
+        ends = (p.low, p.high) if p.low is not None and p.high is not None else (given.get("low"), given.get("high"))
+        low, high = (float(x) if isinstance(x, int | float) else math.nan for x in ends)
+        if low <= high:
+            found[p.name] = (low, high)
+    return found
+
+
+def _spans(
+    p: Parameter, interval: Interval | None, levels: Levels | None, gain: float | None
+) -> tuple[str, str, str]:  # fmt: skip
+    """An interval in the parameter's own unit, DN and electrons (at the model's gain)."""
+    if interval is None:
+        return "", "", ""
+    ends = [Parameter(p.name, value, p.unit) for value in interval]
+    texts = [f"{interval[0]:.4g} … {interval[1]:.4g}{UNITS.get(p.unit, ' ' + p.unit)}"]
+    for unit, name in (("DN", _dn_unit(p)), ("e-", " e⁻")):
+        low, high = (in_unit(end, unit, levels, gain) for end in ends)
+        texts.append("" if low is None or high is None else f"{short(low, 4)} … {short(high, 4)}{name}")
+    return texts[0], texts[1], texts[2]
+
+
+def _state(p: Parameter, physical: PhysicalNoise, centred: bool) -> str:
+    """Whether the figure is free, fixed, follows from others, or cannot be seen in the data."""
+    if p.name == "dark.std":
+        return "derived"
+    if centred and (physical.component(p.name.split(".")[0]).static or p.name == "periodic.std0"):
+        return "not identifiable from this data"
+    return "fixed" if p.fixed else "free"
+
+
+def _dn_unit(p: Parameter) -> str:
+    return " DN/e⁻" if p.unit == "white/e-" else " DN"
 
 
 def _text(value: float | None, unit: str) -> str:
@@ -74,47 +144,12 @@ def _text(value: float | None, unit: str) -> str:
 
 def _truth(value: float, dn: float | None, dn_unit: str, known: float | None) -> tuple[str, str]:
     """The true value, in DN where it has such a unit, and by how much the model is off."""
-    if known is None:
+    if not known:
         return "", ""
-    off = f"{100 * (value / known - 1):+.1f} %".replace("-0.0", "+0.0")
-    return (f"{known:.4g}" if dn is None else _text(dn * known / value, dn_unit)), off
+    shown = f"{known:.4g}" if dn is None or not value else _text(dn * known / value, dn_unit)
+    return shown, per_cent_off(value, known)
 
 
-def parameter_table(rows: Sequence[ParameterRow], title: str = "") -> Table:
-    """The table for a terminal."""
-    with_truth = any(row.true for row in rows)
-    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
-    for heading in _headings(with_truth):
-        table.add_column(heading, justify="right" if heading in RIGHT else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*row.cells(with_truth))
-    return table
-
-
-def parameters_panel(rows: Sequence[ParameterRow], title: str, *, note: str = "") -> Figure:
-    """The table as a picture."""
-    with_truth = any(row.true for row in rows)
-    cells = [row.cells(with_truth) for row in rows] or [["no parameters", "", "", "", ""]]
-    headings = _headings(with_truth)
-    widths = [max(len(text) for text in column) + 3 for column in zip(headings, *cells, strict=True)]
-    with styled(title, (max(0.098 * sum(widths), 8.0), 0.34 * (len(cells) + 1) + 1.1), note) as figure:
-        ax = figure.subplots()
-        ax.set_axis_off()
-        drawn = ax.table(
-            cells,
-            colLabels=headings,
-            colWidths=[w / sum(widths) for w in widths],
-            bbox=Bbox.unit(),
-            edges="horizontal",
-        )
-        drawn.auto_set_font_size(False)
-        drawn.set_fontsize(10)
-        for (row, column), cell in drawn.get_celld().items():
-            cell.set_edgecolor("#CCCCCC")
-            right = headings[column] in RIGHT
-            cell.set_text_props(ha="right" if right else "left", weight="bold" if row == 0 else "normal")
-    return figure
-
-
-def _headings(with_truth: bool) -> list[str]:
-    return list(HEADINGS if with_truth else HEADINGS[:5])
+def per_cent_off(value: float, reference: float) -> str:
+    """100 (value / reference - 1) %, with a sign."""
+    return f"{100 * (value / reference - 1):+.1f} %".replace("-0.0 %", "+0.0 %")

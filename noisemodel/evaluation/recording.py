@@ -40,7 +40,7 @@ class Recording:
 
     frames: (T, C, h, w), less each frame's offset where centred.
     reference: (1, C, h, w), what residuals are taken from: ground truth, or the mean of the T frames.
-    clean: (1, C, h, w), what the noise law is conditioned on: the reference, in a centred dark its planes' level.
+    clean: (1, C, h, w), what the noise law is conditioned on: the reference, 0 in a centred dark.
     valid: (1, C, h, w) bool, False where the reference is saturated or clipped.
     origin: sensor pixel (row, column) of the crop's corner.
     centred: whether the reference is the frames' own mean, so that what is constant over the burst cancels.
@@ -109,7 +109,7 @@ def read_recording(
     frames = burst.read(range(count), rows, columns)
     frames, reference = _referred(frames, burst.truth, summary.offsets[:count], (rows, columns))
     in_dark = centred and burst.kind == "dark"
-    clean = summary.level.view(1, -1, 1, 1).expand_as(reference) if in_dark else reference
+    clean = torch.zeros_like(reference) if in_dark else reference  # a dark shows offset, not light: no shot noise
     origin = (burst.origin[0] + burst.pixel_step * rows.start, burst.origin[1] + burst.pixel_step * columns.start)
     valid = _valid(reference, burst.levels)
     return Recording(
