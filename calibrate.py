@@ -89,9 +89,10 @@ def write(found: Calibration, target: Path, options: CalibrateOptions, data: str
     written = [target]
     evidence = found.evidence
     step = evidence.levels.range_dn
-    if evidence.pattern is not None:
-        pattern = evidence.pattern.squeeze(0).numpy() * step
-        write_npz(beside["fixed_pattern.npz"], mean_pattern=pattern.astype(np.float32))
+    if evidence.pattern is not None and evidence.clean_pattern is not None:
+        maps = {"mean_pattern": evidence.clean_pattern[0], "measured": evidence.pattern}
+        in_dn = {name: (x.squeeze(0).numpy() * step).astype(np.float32) for name, x in maps.items()}
+        write_npz(beside["fixed_pattern.npz"], **in_dn)
         written.append(beside["fixed_pattern.npz"])
     if evidence.defects is not None:
         masks = {name: getattr(evidence.defects, name).squeeze(0).numpy() for name in ("mask", "hot", "noisy")}

@@ -11,8 +11,9 @@ from rich.console import Console
 
 import noisemodel
 from datasets import Burst, BurstSet, DataOptions, load_dataset
-from noisemodel import InputError, NoiseGenerator, PhysicalNoise
-from noisemodel.calibration import calibrate_closed_form
+from noisemodel import InputError, NoiseGenerator
+from noisemodel.calibration import calibrate
+from noisemodel.calibration.camera import AUTO
 from noisemodel.checkpoint import checkpoint_file, write_atomically
 from noisemodel.commandline import option, run
 from noisemodel.components import parse_noiselist
@@ -53,7 +54,7 @@ class NoiseOptions:
     layout: Literal["mosaic", "planes"] | None = option(None, "of the bursts")
     cfa: str | None = option(None, "colours of a mosaic by position, e.g. RGGB")
     test: tuple[str, ...] = option((), "name patterns of the bursts that are judged, e.g. 'dark_*'; the rest is fitted")
-    noiselist: str = option("shot_read_uniform_row1", "of the closed-form model that is fitted here")
+    noiselist: str = option(AUTO, "of the closed-form model that is fitted here; auto: what held-out frames ask for")
     metrics: tuple[str, ...] = option((), "names; all that fit the data if not given")
     frames: int = option(16, "most frames of a burst")
     crop: int | None = option(None, "side of what is compared [sensor pixels]; all that 16 million values hold")
@@ -74,7 +75,8 @@ class NoiseOptions:
             if path is not None and (path.is_dir() or any(parent.is_file() for parent in path.parents)):
                 raise InputError(f"--{name} {path} is a folder, or lies below a file; give a file in a folder")
         chosen_metrics(self.metrics)
-        parse_noiselist(self.noiselist)
+        if self.noiselist != AUTO:
+            parse_noiselist(self.noiselist)
 
 
 @dataclass(frozen=True)
@@ -131,11 +133,8 @@ def fit_sources(
 
 
 def calibrated_model(data: BurstSet, noiselist: str) -> NoiseGenerator:
-    """The closed-form model of the bursts."""
-    start = calibrate_closed_form(data.bursts, noiselist, data.levels).start
-    physical = PhysicalNoise.from_noiselist(
-        noiselist, layout=data.layout, levels=data.levels, sensor_size=data.sensor_size, **start
-    )
+    """The closed-form model of the bursts; "auto" chooses its words by held-out frames."""
+    physical = calibrate(data.bursts, data.levels, noiselist=noiselist, sensor_size=data.sensor_size).physical
     return NoiseGenerator(physical, channels=data.bursts[0].shape[1]).eval()
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
-from torch import Tensor
 
 from noisemodel.calibration import spatial, waves
 from noisemodel.calibration.estimates import Estimate, normal
@@ -162,13 +161,14 @@ class _Fit:
         self.keep("read_std", "read.std", self.rest.root("root of the intercept, less the ADC step's variance"))
 
     def readmap(self) -> None:
-        std = spatial.read_map(self.evidence.darks)
-        if std is None:
+        law = spatial.read_law(self.evidence.darks)
+        if law is None:
             self.note("readmap: the std of single pixels needs darks of one size; all pixels start alike")
             self.result.start["readmap_spread"] = 1e-3
         else:
-            least = 0.01 * float(std.square().mean())
-            self.result.start["readmap_map"] = (std.square() - self.quantisation).clamp_min(least).sqrt().float()
+            variance = law.draws()
+            least = 0.01 * float(variance.mean())
+            self.result.start["readmap_map"] = (variance - self.quantisation).clamp_min(least).sqrt().float()
         self.keep("readmap_std", "readmap.std", self.rest.root("root of the intercept, less the ADC step's variance"))
 
     # Lines.
@@ -242,13 +242,10 @@ class _Fit:
 
     def _pattern(self, word: str) -> None:
         self.unseen(word, word)
-        pattern = self.evidence.pattern
-        if pattern is None:
+        if self.evidence.clean_pattern is None:
             self.note(f"{word}: not identifiable from this data; needs darks or --fixed_pattern FILE")
             return
-        for static, axis in (("rowt", -1), ("colt", -2)):
-            banding = self.result.start.get(f"{static}_std", 0.0) ** 2 / len(self.evidence.darks)
-            pattern = _without_banding(pattern, axis, banding)
+        pattern = self.evidence.clean_pattern[1]
         self.result.start[f"{word}_pattern"] = pattern.float()
 
     def prnu(self) -> None:
@@ -262,7 +259,6 @@ class _Fit:
         self.result.start["prnu_std"], self.result.intervals["prnu.std"] = max(std.value, NO_PRNU), std
 
 
-# In the order in which they must be asked: static lines come before the pattern that they are taken out of.
 _ESTIMATORS: dict[str, Callable[[_Fit], None]] = {
     word: getattr(_Fit, word)
     for word in (
@@ -270,11 +266,3 @@ _ESTIMATORS: dict[str, Callable[[_Fit], None]] = {
         "periodic", "rowt", "colt", "fixed1", "learnedfixed", "prnu",
     )
 }  # fmt: skip
-
-
-def _without_banding(pattern: Tensor, axis: int, banding: float) -> Tensor:
-    """Take out of a mean dark what is left of static banding, of variance ``banding``, along ``axis`` (Wiener)."""
-    lines = pattern.mean(dim=(0, axis), keepdim=True)
-    lines = lines - lines.mean()
-    share = min(1.0, banding / max(float(lines.var()), 1e-300))
-    return pattern - share * lines

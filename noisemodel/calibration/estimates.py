@@ -52,6 +52,18 @@ def chi_square(value: float, error: float, offset: float = 0.0, unit: str = "whi
     return Estimate(value, low - offset, high - offset, unit, estimator)
 
 
+def total(parts: Sequence[Estimate], estimator: str = "") -> Estimate:
+    """Sum of independent estimates: on each side the squared distances of the intervals' ends add up.
+
+    Intervals of variances are skewed, and so is that of their sum (MOVER, Zou and Donner 2008). Parts below zero count
+    as they are: cut at zero, parts that are not there would add up to something.
+    """
+    value = sum(part.value for part in parts)
+    below = sum((part.value - part.low) ** 2 for part in parts) ** 0.5
+    above = sum((part.high - part.value) ** 2 for part in parts) ** 0.5
+    return Estimate(value, value - below, value + above, parts[0].unit, estimator or parts[0].estimator)
+
+
 def mean_of_clusters(sums: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard error of values that come in clusters (blocks of pixels), level by level.
 

@@ -118,6 +118,13 @@ class Evidence:
         return spatial.dark_pattern(self.darks)
 
     @cached_property
+    def clean_pattern(self) -> tuple[Tensor, Tensor] | None:
+        """The mean dark without the noise in it: nearest to the truth, and with the truth's spread."""
+        if self.pattern is None or self.dark_spread is None:
+            return None
+        return spatial.without_noise(self.pattern, self.dark_spread, self._per_pixel(self.darks))
+
+    @cached_property
     def defects(self) -> spatial.Defects | None:
         """Hot and noisy pixels."""
         return spatial.defects(self.darks)

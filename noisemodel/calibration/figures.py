@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from noisemodel.calibration import spatial, waves
-from noisemodel.calibration.estimates import Estimate, chi_square
+from noisemodel.calibration.estimates import Estimate, chi_square, total
 from noisemodel.calibration.evidence import Evidence
 from noisemodel.calibration.line_terms import known_static, static_variance
 from noisemodel.calibration.photon_transfer import photon_transfer
@@ -34,11 +36,11 @@ def plane_figures(evidence: Evidence) -> list[dict[str, Estimate]]:
 
 
 def ratio(top: Estimate, bottom: Estimate, unit: str, estimator: str = "") -> Estimate:
-    """top / bottom, both positive and independent: half widths of their logarithms add up squared."""
+    """top / bottom, bottom positive, both independent: distances of the ends add up squared, to first order."""
     value = top.value / bottom.value
-    parts = [(x.high - x.low) / 2 / x.value for x in (top, bottom) if x.value > 0]
-    half = sum(part**2 for part in parts) ** 0.5 * value
-    return Estimate(value, max(value - half, 0.0), value + half, unit, estimator or top.estimator)
+    below = np.hypot(top.value - top.low, value * (bottom.high - bottom.value)) / bottom.value
+    above = np.hypot(top.high - top.value, value * (bottom.value - bottom.low)) / bottom.value
+    return Estimate(value, max(value - float(below), 0.0), value + float(above), unit, estimator or top.estimator)
 
 
 Figures = Iterator[tuple[str, Estimate]]
@@ -73,10 +75,7 @@ def _dark(e: Evidence) -> Figures:
     if e.lit and e.line.gain.value > 0:
         yield "read_std_e", ratio(e.line.intercept.root(text), e.line.gain, "e-")
     parts = (e.line.intercept, e.rows, e.alternating, e.columns())
-    value = sum(max(p.value, 0.0) for p in parts)
-    half = sum(((p.high - p.low) / 2) ** 2 for p in parts) ** 0.5
-    total = Estimate(value, value - half, value + half, "white", "white, row and column variance in the dark together")
-    yield "dark_std_dn", total.root().scaled(step, "DN")
+    yield "dark_std_dn", total(parts, "white, row and column variance in the dark together").root().scaled(step, "DN")
     if (offset := spatial.black_offset(e.darks)) is not None:
         black = e.levels.black_dn
         found = offset.scaled(step, "DN")

@@ -16,51 +16,72 @@ DARK_OF = 0.02  # a burst this much darker than the brightest counts as dark for
 
 @dataclass(frozen=True)
 class LineVariance:
-    """Variance that lines share in one burst, its error, and the white part that was taken off, [white, squared]."""
+    """Variance that lines share in one burst, its error, and the white part that was taken off, [white, squared].
+
+    power: (K,) averaged periodogram of the profiles, its mean the variance of line means; freedom: frames less one.
+    """
 
     value: float
     error: float
     white: float
+    power: Tensor
+    freedom: int
 
 
 def line_variance(line: LineStats) -> LineVariance:
     """s^2 = var of line means - v / n, with v the pixels' variance and n their number on a line.
 
     Rows may be correlated (banding), which widens the error: it comes from the averaged periodogram P of the profiles,
-    error^2 = sum P_k^2 / (T - 1) / K^2 over its K ordinates.
+    error^2 = 2 sum P_k^2 / (T - 1) / K^2 over its K ordinates.
     """
     kept = ~line.white.isnan()
     profile = line.profile[:, kept].double()
     frames, count = profile.shape
     if frames < 2 or count < 4:
-        return LineVariance(0.0, np.inf, 0.0)
+        return LineVariance(0.0, np.inf, 0.0, profile.new_zeros(0), 0)
     profile = profile - profile.mean(dim=1, keepdim=True)
     power = torch.fft.fft(profile, dim=1).abs().square().sum(dim=0)[1:] / count / (frames - 1)
     white = float(line.white[kept].mean())
     squares = float(power.square().sum()) * (frames - 1) / frames  # E of a squared ordinate's mean is (1 + 1/n) S^2
     # Ordinates k and L - k of a real profile are one and the same.
     error = (2 * squares / (frames - 1)) ** 0.5 / (count - 1)
-    return LineVariance(float(power.sum()) / (count - 1) - white, error, white)
+    return LineVariance(float(power.mean()) - white, error, white, power, frames - 1)
 
 
 def shared_variance(lines: Sequence[LineStats]) -> Estimate:
     """Variance that lines share, joined over bursts by the inverse variance of their estimates.
 
-    The weights use the joint estimate, because weights that follow each burst's own favour the low ones.
+    The errors come from the joint spectrum S of bursts whose lines are equally many: error^2 = 2 sum (S_k + v / n)^2 /
+    (T - 1) / K^2. Errors that follow each burst's own variance would favour the bursts where it happens to be low.
     """
     parts = [part for part in map(line_variance, lines) if np.isfinite(part.error)]
     if not parts:
         return Estimate(0.0, 0.0, np.inf, estimator="no lines")
     values, whites = np.array([p.value for p in parts]), np.array([p.white for p in parts])
-    relative = np.array([p.error / max(p.value + p.white, 1e-300) for p in parts])
     pooled, weights = 0.0, np.ones(len(parts))
     for _ in range(3):
-        weights = (relative * np.maximum(whites + max(pooled, 0.0), 1e-300)) ** -2.0
+        weights = _joint_errors(parts, max(pooled, 0.0)).clip(1e-300) ** -2.0
         pooled = float(np.average(values, weights=weights))
     offset = float(np.average(whites, weights=weights))
     return chi_square(
         pooled, float(weights.sum() ** -0.5), offset, estimator="variance of line means less pixel variance / pixels"
     )
+
+
+def _joint_errors(parts: Sequence[LineVariance], pooled: float) -> np.ndarray:
+    """Standard error of each burst's value, from the spectrum of all bursts with as many lines as it has."""
+    errors = np.zeros(len(parts))
+    for count in {len(part.power) for part in parts}:
+        at = [i for i, part in enumerate(parts) if len(part.power) == count]
+        weight = np.array([parts[i].freedom / max(pooled + parts[i].white, 1e-100) ** 2 for i in at])
+        weight /= weight.sum()
+        shared = sum(w * (parts[i].power.numpy() - parts[i].white) for i, w in zip(at, weight, strict=True))
+        independent = 1 / sum(w**2 / parts[i].freedom for i, w in zip(at, weight, strict=True))
+        for i in at:
+            power = np.maximum(shared + parts[i].white, 0.0)
+            squares = float(np.square(power).sum()) / (1 + 1 / independent)
+            errors[i] = (2 * squares / parts[i].freedom) ** 0.5 / count
+    return errors
 
 
 def dark_enough(moments: Sequence[BurstMoments]) -> list[BurstMoments]:

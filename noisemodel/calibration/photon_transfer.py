@@ -81,12 +81,14 @@ def photon_transfer(
         fit = _fit(design, v, relative * np.square(fitted))
     sampling_error = float(fit[1][1, 1] ** 0.5) if several else np.inf
     light = np.square((design[:, 1:] @ fit[0][1:]) if several else 0 * v)
-    tau, freedom, clusters = _lack_of_fit(design, v, relative * np.square(fitted), light, group)
-    if tau:
-        fit = _fit(design, v, relative * np.square(fitted) + _shared(tau, light, clusters))
+    sampling = relative * np.square(fitted)
+    tau, freedom, clusters = _lack_of_fit(design, v, sampling, light, group)
+    shared = _shared(tau, light, clusters)
+    fit = _fit(design, v, sampling + shared)
+    freedoms = [_freedom_of_intercept(design, sampling, shared, freedom), *[freedom if tau else np.inf] * (order - 1)]
     figures = [
-        normal(value, error, estimator=text, freedom=freedom if tau else np.inf)
-        for value, error, text in zip(fit[0], np.sqrt(np.diag(fit[1])), _ESTIMATORS, strict=False)
+        normal(value, error, estimator=text, freedom=nu)
+        for value, error, nu, text in zip(fit[0], np.sqrt(np.diag(fit[1])), freedoms, _ESTIMATORS, strict=False)
     ]
     nothing = Estimate(0.0, 0.0, 0.0, estimator="no slope from one level")
     levels = _levels(moments, rows, design @ fit[0])
@@ -128,6 +130,18 @@ def _shared(tau: float, light: Array, clusters: Array) -> Array:
     """Variance to add to each of the n levels of a cluster that share a relative error tau: n tau^2 (g x)^2."""
     _, place, count = np.unique(clusters, return_inverse=True, return_counts=True)
     return np.asarray(count[place] * tau**2 * light)
+
+
+def _freedom_of_intercept(design: Array, sampling: Array, shared: Array, freedom: int) -> float:
+    """Degrees of freedom of the intercept's error, of which lack of fit makes a part V_shared, known by ``freedom``.
+
+    nu = freedom (V / V_shared)^2 (Satterthwaite 1946): darks decide on the intercept, and the lamp hardly matters.
+    """
+    scaled = design / np.abs(design).max(axis=0).clip(1e-300)
+    weighted = scaled / (sampling + shared).clip(1e-300)[:, None]
+    rows = np.linalg.pinv(weighted.T @ scaled)[0] @ weighted.T  # the intercept is rows @ v
+    part = float(np.square(rows) @ shared / (np.square(rows) @ (sampling + shared)))
+    return freedom / max(part, 1e-4) ** 2
 
 
 def _lack_of_fit(design: Array, v: Array, square_errors: Array, light: Array, group: Array) -> tuple[float, int, Array]:

@@ -124,18 +124,13 @@ class Residuals:
     def _unmixed(self, variance: Tensor) -> Tensor:
         """Per-pixel variance from that of residuals whose row and column means are out: each mean keeps a share.
 
-        A residual less the mean of its n like pixels has variance v (1 - 2/n) + mean(v)/n.
+        A residual less the mean of its n like pixels has variance v (1 - 2/n) + mean(v)/n. Columns went out last, so
+        they are put back first: what a row's mean left in a dark pixel counts there as its own.
         """
-        planes = len(variance)
-        per_row = torch.empty_like(variance)
-        lost = torch.empty_like(variance)
+        variance = _put_back(variance, self.column_count, -2)
         for p, n in zip(self.parity, self.row_count, strict=True):
-            share = (1 / n).view(-1, 1)
-            means = variance[..., p].sum(dim=(0, -1)) / n / (1 - 1 / n - 1 / (planes * variance.shape[-2]))
-            per_row[..., p], lost[..., p] = means.view(-1, 1) * share, 2 * share.expand_as(variance[..., p])
-        n = self.column_count
-        per_column = variance.sum(dim=(0, -2)) / n.square() / (1 - 1 / n - 2 / (planes * variance.shape[-1]))
-        return (variance - per_row - per_column) / (1 - lost - 2 / n).clamp_min(0.1) * self.valid
+            variance[..., p] = _put_back(variance[..., p], n.view(-1, 1), -1)
+        return variance * self.valid
 
     def lines(self, axis: int, static: Tensor | None) -> LineStats:
         """Stats of sensor rows (axis -1) or columns (-2)."""
@@ -158,6 +153,12 @@ class Residuals:
             for p, n in zip(self.parity, self.row_count, strict=True)
         )
         return _line_stats((self.rows[0] - self.rows[1]) / 2, (even + odd) / 4, self.valid.sum(dim=(0, -1)), None)
+
+
+def _put_back(variance: Tensor, n: Tensor, axis: int) -> Tensor:
+    """Undo v (1 - 2/n) + mean(v)/n along the lines of ``axis``, of n pixels each."""
+    mean = variance.sum(dim=(0, axis), keepdim=True)[0] / n / (1 - 1 / n).clamp_min(0.1)
+    return (variance - mean / n) / (1 - 2 / n).clamp_min(0.1)
 
 
 def _line_stats(profile: Tensor, white: Tensor, count: Tensor, static: Tensor | None) -> LineStats:

@@ -152,10 +152,11 @@ class _Choosing:
         variance = self.fitted.line.intercept.value
         plain = stats.norm.logpdf(tail, scale=max(variance, 1e-300) ** 0.5)
         candidates = {"readtl": self._tukey(tail, variance)}
-        if (std := spatial.read_map(self.fitted.darks)) is not None and len({m.mean.shape for m in darks}) == 1:
-            flat = std.flatten().numpy()
-            scales = np.concatenate([flat[:: max(1, len(flat) // TAIL)] for _ in darks])
-            candidates["readmap"] = stats.norm.logpdf(tail, scale=scales)
+        law = spatial.read_law(self.fitted.darks)
+        if law is not None and {m.mean.shape for m in darks} == {law.shape}:
+            step = max(1, len(law.place) // TAIL)
+            pixels = np.arange(0, len(law.place), step)
+            candidates["readmap"] = np.concatenate([law.log_density(m.tail.numpy(), pixels) for m in darks])
         word, score = max(candidates.items(), key=lambda item: float(item[1].sum()))
         for other in candidates.keys() - {word}:
             lead = float((score - candidates[other]).sum())

@@ -8,7 +8,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from noisemodel.calibration.estimates import Estimate, chi_square, joined, normal
+from noisemodel.calibration.empirical_bayes import PixelLaw, law_of_means, law_of_variances
+from noisemodel.calibration.estimates import Estimate, chi_square, joined, normal, total
 from noisemodel.calibration.moments import BurstMoments
 
 DEFECT_RATE = 1e-5  # false alarms per pixel of the tests for defects
@@ -27,10 +28,8 @@ class Spread:
     @property
     def total(self) -> Estimate:
         """Their sum."""
-        parts = (self.rows, self.columns, self.pixels)
-        value = sum(max(p.value, 0.0) for p in parts)
-        error = sum(((p.high - p.low) / 4) ** 2 for p in parts) ** 0.5
-        return normal(value, error, self.pixels.unit, "spatial variance less temporal variance / frames")
+        text = "spatial variance less temporal variance / frames"
+        return total((self.rows, self.columns, self.pixels), text)
 
 
 @dataclass(frozen=True)
@@ -177,36 +176,39 @@ def _share(found: int, of: int) -> Estimate:
     return Estimate(found / of, float(low), float(high), "1", f"tests at a false-alarm rate of {DEFECT_RATE:g} a pixel")
 
 
-def read_map(darks: Sequence[BurstMoments]) -> Tensor | None:
-    """The std of each pixel in the dark (P, H, W) [fraction of white], drawn towards what pixels are usually like.
-
-    A pixel's sample variance with nu degrees of freedom is mostly scatter. So the law of the true variance over pixels
-    comes first, as the mixture of scaled chi-squares that is most likely (Kiefer and Wolfowitz 1956; EM on a grid of
-    variances); a pixel's variance is then the posterior mean given its own sample variance (empirical Bayes, Robbins
-    1956): noisy pixels stand out where they are, and the others do not scatter.
-    """
+def read_law(darks: Sequence[BurstMoments]) -> PixelLaw | None:
+    """The law of each pixel's variance in the dark [white, squared]; None without darks of one window."""
     if dark_pattern(darks) is None:
         return None
     freedom = sum(m.used - 1 for m in darks)
     variance = sum(m.variance * (m.used - 1) for m in darks) / freedom
     assert isinstance(variance, Tensor)
-    sample = variance.flatten().clamp_min(1e-3 * float(variance.median())).numpy()
-    cells = np.geomspace(sample.min(), sample.max() * 1.0001, 513)
-    place = np.clip(np.searchsorted(cells, sample, side="right") - 1, 0, len(cells) - 2)
-    counts = np.bincount(place, minlength=len(cells) - 1)
-    middle = float(np.median(sample))
-    grid = np.geomspace(0.25 * middle, max(sample.max(), 4 * middle), 200)
-    likelihood = np.diff(stats.chi2.cdf(freedom * cells[:, None] / grid, freedom), axis=0)  # (cells, grid)
-    weight = np.full(len(grid), 1 / len(grid))
-    for _ in range(300):
-        joint = likelihood * weight
-        joint /= joint.sum(axis=1, keepdims=True).clip(1e-300)
-        weight = counts @ joint / counts.sum()
-    joint = likelihood * weight
-    total = joint.sum(axis=1)
-    middles = np.sqrt(cells[1:] * cells[:-1])
-    posterior = np.where(total > 0, joint @ grid / total.clip(1e-300), middles)
-    return torch.from_numpy(np.sqrt(posterior[place])).view(variance.shape)
+    return law_of_variances(variance, freedom)
+
+
+def without_noise(pattern: Tensor, found: Spread, temporal: float) -> tuple[Tensor, Tensor]:
+    """A mean dark without what is left of the noise in it: nearest to the truth, and a draw with the truth's spread.
+
+    Rows and columns are shrunk by the share of their variance that is not noise (Wiener); pixels by `law_of_means`.
+
+    Args:
+        pattern: (P, H, W).
+        found: its spread, less noise.
+        temporal: variance that noise leaves in a pixel of it.
+    """
+    level = pattern.mean(dim=(-2, -1), keepdim=True)
+    rows = (pattern - level).mean(dim=(0, -1)).view(-1, 1)
+    columns = (pattern - level).mean(dim=(0, -2))
+    pixels = pattern - level - rows - columns
+    for part, estimate in ((rows, found.rows), (columns, found.columns)):
+        part *= min(max(estimate.value, 0.0) / max(float(part.var()), 1e-300), 1.0) ** 0.5
+    law = law_of_means(pixels, temporal**0.5)
+    if law is None:
+        return pattern, pattern
+    low, high = float(law.grid[0]), float(law.grid[-1])
+    far = (pixels < low) | (pixels > high)  # too far off to be drawn back
+    smooth = level + rows + columns
+    return smooth + torch.where(far, pixels, law.means()), smooth + torch.where(far, pixels, law.draws())
 
 
 def black_offset(darks: Sequence[BurstMoments]) -> Estimate | None:

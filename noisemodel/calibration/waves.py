@@ -86,6 +86,13 @@ def without_wave(m: BurstMoments, freq: float) -> LineStats:
     return replace(m.columns, profile=rest(m.columns.profile), static=static)
 
 
+def _variance_of_mean(line: LineStats) -> float:
+    """Variance of the mean of a burst's lines by their own noise, per frame."""
+    profile = line.profile[:, ~line.white.isnan()]
+    frames, count = profile.shape
+    return float(profile.square().sum()) / (frames - 1) / (count - 1) / count
+
+
 def _waves(m: BurstMoments, freq: float) -> Tensor:
     """(L, 2) cos and sin at the burst's sensor columns."""
     place = torch.arange(m.columns.profile.shape[1], dtype=torch.float64) + m.burst.origin[1]
@@ -96,15 +103,16 @@ def _waves(m: BurstMoments, freq: float) -> Tensor:
 def offset_variance(moments: Sequence[BurstMoments]) -> Estimate | None:
     """Variance of the frames' common offset, where no lamp drift can hide in it: with ground truth or in the dark.
 
-    The mean of the rows' own noise is no common offset and comes off.
+    The means of the rows', the columns' and the pixels' own noise are no common offset and come off.
     """
     steady = [m for m in moments if m.burst.truth is not None or m.burst.kind == "dark"]
     if not steady:
         return None
     found, whites, weights = [], [], []
     for m in steady:
-        rows = m.rows.profile
-        whites.append(float((rows.square().sum(dim=0) / (m.frames - 1)).mean()) / rows.shape[1])
+        lines = (m.rows, m.columns)
+        pixels = float(m.rows.white.nanmean()) / len(m.rows.white)  # in the means of both
+        whites.append(sum(_variance_of_mean(line) for line in lines) - pixels)
         found.append(float(m.burst.summary().offsets.double().square().sum()) / (m.frames - 1))
         weights.append(m.frames - 1)
     total, white = float(np.average(found, weights=weights)), float(np.average(whites, weights=weights))
