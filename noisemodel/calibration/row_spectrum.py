@@ -46,7 +46,7 @@ class RowSpectrumFit:
             f"{word}_std": self.std,
             f"{word}_psd": tuple(self.psd.tolist()),
             f"{word}_edges": tuple(self.edges.tolist()),
-            f"{word}_lines": tuple((line.freq, line.std, line.jitter) for line in self.lines),
+            f"{word}_lines": tuple((line.freq, line.std, line.jitter, line.steady) for line in self.lines),
         }
 
     def band_power(self, low: float, high: float) -> float:

@@ -76,12 +76,18 @@ def spread(pattern: Tensor, temporal: float, row: float, column: float, unit: st
     text = "two-way analysis of variance of the mean frame"
     parts = []
     for means, n, shared in ((rows, planes * width, row), (columns, planes * height, column)):
-        count = len(means) - 1
-        variance = float(means.square().sum()) / count
-        parts.append(
-            chi_square(variance - white / n - shared, variance * (2 / count) ** 0.5, white / n + shared, unit, text)
-        )
+        variance = float(means.square().sum()) / (len(means) - 1)
+        parts.append(chi_square(variance - white / n - shared, _error_of_power(means), white / n + shared, unit, text))
     return Spread(parts[0], parts[1], normal(white - temporal, error, unit, text))
+
+
+def _error_of_power(means: Tensor) -> float:
+    """Standard error of the variance of line means: sqrt(sum P_k^2) / K with P the periodogram, whose E[P^2] = 2 S^2.
+
+    What a wave left in the mean frame is a draw or two, however many lines there are.
+    """
+    power = torch.fft.fft(means - means.mean()).abs().square()[1:] / len(means)
+    return float(power.square().sum()) ** 0.5 / len(power)
 
 
 def _error_of_mean(values: Tensor, side: int = 32) -> float:

@@ -20,13 +20,16 @@ MARGIN = 3  # ordinates beside a line that its fit sees
 STEPS = 7  # of each parameter in each of the fit's grids
 ZOOMS = 12
 RESAMPLED = 40
+CLEARLY_STEADY = 0.75  # of some 14 frames of a Gaussian line one in a hundred seems so steady
 MANY_BURSTS = 8
 NODES, NODE_WEIGHTS = (torch.from_numpy(values) for values in np.polynomial.hermite_e.hermegauss(15))
 
 
 @dataclass(frozen=True)
 class SpectralLine:
-    """a cos 2 pi (f + d) r + b sin 2 pi (f + d) r, a, b ~ N(0, std^2), d ~ N(0, jitter^2); with standard errors.
+    """a cos 2 pi (f + d) r + b sin 2 pi (f + d) r, d ~ N(0, jitter^2); with standard errors.
+
+    a, b ~ N(0, std^2) but for the share ``steady`` of their power, of which only the phase is random.
 
     A jitter below half a cycle per height comes out some 10 % low, within its error.
     """
@@ -37,6 +40,7 @@ class SpectralLine:
     freq_error: float = math.nan
     std_error: float = math.nan
     jitter_error: float = math.nan
+    steady: float = 0.0
 
     def power_between(self, low: float, high: float) -> float:
         """Share of std^2 between two frequencies."""
@@ -231,4 +235,27 @@ def _with_errors(
     generator = stream(0, "row spectrum", "resampled frames")
     again = [fit_line(spectra.resampled(generator), level, others, band, line) for _ in range(RESAMPLED)]
     freq, std, jitter = (float(np.std([getattr(a, key) for a in again], ddof=1)) for key in ("freq", "std", "jitter"))
-    return replace(line, freq_error=freq, std_error=std, jitter_error=jitter)
+    steady = steady_share(spectra, level + others, band)
+    return replace(line, freq_error=freq, std_error=std, jitter_error=jitter, steady=steady)
+
+
+def steady_share(spectra: FrameSpectra, below: Tensor, band: tuple[int, int]) -> float:
+    """Share m of a line's power that is the same in every frame, from the scatter of its power over frames.
+
+    The power l of a line with Gaussian and steady part has var l = (E l)^2 (1 - m^2). Noise of density N in its band
+    adds sum N^2 and 2 E l N; and the burst's own mean, taken off T frames, leaves m (1 - 1/T). Few frames tell little:
+    a line counts as steady only where m^2 exceeds `CLEARLY_STEADY`, else m is 0.
+    """
+    seen = _seen(band)
+    noise = below[seen]
+    power = spectra.power[:, seen].sum(dim=1)
+    frames = torch.bincount(spectra.burst).double()
+    kept = float(((frames - 1) / frames).mean())
+    mean, variance = float(power.mean()) - kept * float(noise.sum()), float(power.var())
+    if mean <= 0:
+        return 0.0
+    excess = (spectra.mean()[seen] - noise).clamp_min(0)
+    under = float((excess * noise).sum() / excess.sum().clamp_min(1e-300))
+    of_line = variance - kept**2 * float(noise.square().sum()) - 2 * mean * kept * under
+    squared = 1 - of_line / mean**2
+    return min(math.sqrt(squared) / kept, 1.0) if squared > CLEARLY_STEADY else 0.0

@@ -15,7 +15,8 @@ from noisemodel.sensor import Crop
 HALF = 0.5  # highest frequency of a row profile [cycles per row]
 BINS = 16
 SMALLEST_SHARE = 1e-9  # of a bin in the smooth part: a logarithm cannot hold 0
-Lines = Sequence[tuple[float, float, float]]  # (frequency, std, jitter)
+Lines = Sequence[tuple[float, ...]]  # (frequency, std, jitter) or (frequency, std, jitter, steady)
+FACTS = ("freq", "jitter", "steady")  # of a line: numbers that are not trained
 
 
 def spectrum_edges(bins: int, lowest: float) -> Tensor:
@@ -49,8 +50,10 @@ class SpectralRows(NoiseComponent):
     """Gaussian process along the sensor row r, new in every frame, constant along the row but for a sign.
 
     Smooth part of one-sided density S(f) = std^2 share_k / width_k in bin k [white^2 per cycle/row], with
-    share = softmax(shape); plus lines a cos 2 pi (f + d) r + b sin 2 pi (f + d) r with a, b ~ N(0, s^2) and
-    d ~ N(0, jitter^2) per frame. Variance std^2 + sum of s^2. Planes that cross a sensor row share it.
+    share = softmax(shape); plus lines a cos 2 pi (f + d) r + b sin 2 pi (f + d) r with d ~ N(0, jitter^2) and
+    a + i b = s (sqrt(1 - m) (n1 + i n2) + sqrt(2 m) exp(i phi)) per frame, n1, n2 ~ N(0, 1), phi even over a turn: the
+    share m of a line's power is steady and comes with a random phase only, as mains or a clock does. Variance
+    std^2 + sum of s^2. Planes that cross a sensor row share it.
 
     The smooth part is drawn at twice the height of the sensor and cut: a circular draw of the crop itself would tie
     its first row to its last.
@@ -74,7 +77,8 @@ class SpectralRows(NoiseComponent):
             std: of the smooth part.
             psd: (K,) density per bin in any scale: it says the shape; without it white.
             edges: (K + 1,) from 0 to 1/2 [cycles per row]; without them `spectrum_edges`.
-            lines: (frequency [cycles per row], std [fraction of white], jitter [cycles per row]) of each.
+            lines: (frequency [cycles per row], std [fraction of white], jitter [cycles per row]) of each, and its
+                steady share m where that is not 0.
             sensor_size: (rows, columns) [sensor pixels].
         Raises: InputError for a missing sensor size or values that the law does not allow.
         """
@@ -87,27 +91,42 @@ class SpectralRows(NoiseComponent):
         self.shape = nn.Parameter(_share(psd, self.edges, self.name).log().float())
         self.numbers: dict[str, float] = {}
         self.units = {"std": "white"}
-        for i, (freq, _, jitter) in enumerate(lines, start=1):
-            self.units |= {f"line{i}": "white", f"freq{i}": "cycles/px", f"jitter{i}": "cycles/px"}
-            self.store(f"freq{i}", float(freq))
-            self.store(f"jitter{i}", float(jitter))
+        for i, (freq, _, jitter, *steady) in enumerate(lines, start=1):
+            self.units |= {f"line{i}": "white", f"freq{i}": "cycles/px", f"jitter{i}": "cycles/px", f"steady{i}": "1"}
+            for key, value in zip(FACTS, (freq, jitter, *(steady or [0.0])), strict=True):
+                self.store(f"{key}{i}", float(value))
         self.fixed |= set(self.numbers)
 
     @property
-    def lines(self) -> tuple[tuple[float, float, float], ...]:
-        """(frequency [cycles per row], std [fraction of white], jitter [cycles per row]) of each line."""
-        count = len(self.numbers) // 2
-        rows = ((self.stored(f"{key}{i}") for key in ("freq", "line", "jitter")) for i in range(1, count + 1))
-        return tuple((float(freq), float(std.detach()), float(jitter)) for freq, std, jitter in rows)
+    def lines(self) -> tuple[tuple[float, float, float, float], ...]:
+        """(frequency [cycles per row], std [fraction of white], jitter [cycles per row], steady share) of each line."""
+        return tuple(
+            (
+                self.numbers[f"freq{i}"],
+                float(self.stored(f"line{i}").detach()),
+                self.numbers[f"jitter{i}"],
+                self.numbers[f"steady{i}"],
+            )
+            for i in range(1, self.line_count + 1)
+        )
+
+    @property
+    def line_count(self) -> int:
+        """How many lines there are."""
+        return len(self.numbers) // len(FACTS)
 
     def stored(self, key: str) -> Tensor:
-        """exp(log std), or a line's fixed frequency or jitter."""
+        """exp(log std), or one of the `FACTS` of a line."""
         return torch.tensor(self.numbers[key], dtype=torch.float64) if key in self.numbers else super().stored(key)
 
     def store(self, key: str, value: float) -> None:
-        """Set a std, a line's frequency in (0, 0.5], or its jitter in [0, 0.5]."""
+        """Set a std, a line's frequency in (0, 0.5], its jitter in [0, 0.5] or its steady share in [0, 1]."""
         if key not in self.units or key in self.log:
             super().store(key, value)
+        elif key.startswith("steady"):
+            if not 0 <= value <= 1:
+                raise InputError(f"{self.name}.{key} is a share of a line's power in [0, 1], got {value}")
+            self.numbers[key] = float(value)
         elif not 0 <= value <= HALF or (value == 0 and key.startswith("freq")):
             allowed = "(0, 0.5]" if key.startswith("freq") else "[0, 0.5]"
             raise InputError(f"{self.name}.{key} must lie in {allowed} cycles per row, got {value}")
@@ -136,7 +155,7 @@ class SpectralRows(NoiseComponent):
         shape = (n, t, *rows.shape[2:])
         noise = profile.unsqueeze(2).expand(*shape[:3], -1).gather(-1, rows.expand(shape))
         noise = self.value("std", params) * noise.unsqueeze(-1)  # (N, T, C or 1, H, 1)
-        for i in range(1, len(self.numbers) // 2 + 1):
+        for i in range(1, self.line_count + 1):
             noise = noise + self.value(f"line{i}", params) * self._unit_line(i, burst, rows, generator)
         if not self.alternates:
             return noise
@@ -158,18 +177,22 @@ class SpectralRows(NoiseComponent):
 
     def _unit_line(self, i: int, burst: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Line i at std 1: a cos + b sin of 2 pi (f + d) r, (N, T, C or 1, H, 1); whole turns taken off."""
-        shape = (3, *burst.shape[:2], 1, 1)
+        shape, steady = (3, *burst.shape[:2], 1, 1), self.numbers[f"steady{i}"]
         a, b, d = torch.randn(shape, generator=generator, device=burst.device, dtype=burst.dtype)
+        if steady:
+            phase = torch.rand(a.shape, generator=generator, device=burst.device, dtype=burst.dtype) * (2 * math.pi)
+            free, held = math.sqrt(1 - steady), math.sqrt(2 * steady)
+            a, b = free * a + held * phase.cos(), free * b + held * phase.sin()
         turns = torch.frac((self.numbers[f"freq{i}"] + self.numbers[f"jitter{i}"] * d.double()) * rows)
         angle = (2 * math.pi * turns).to(burst.dtype)
         return (a * angle.cos() + b * angle.sin()).unsqueeze(-1)
 
 
 def _checked_lines(lines: Lines, name: str) -> Lines:
-    """Raise InputError unless every line is (frequency, std, jitter)."""
+    """Raise InputError unless every line is (frequency, std, jitter), with or without a steady share."""
     for line in lines:
-        if len(tuple(line)) != 3:
-            raise InputError(f"{name}_lines holds (frequency, std, jitter) of each line, got {tuple(line)}")
+        if len(tuple(line)) not in (3, 4):
+            raise InputError(f"{name}_lines holds (frequency, std, jitter, steady) of each line, got {tuple(line)}")
     return lines
 
 
