@@ -48,7 +48,7 @@ def calibrate_folder(options: CalibrateOptions) -> None:
     if not console.is_terminal:
         console.width = 120
     target = checkpoint_file(options.out)
-    check_target(target)
+    check_target(target, options.json)
     data = load_bursts(
         options.frames,
         black_level=options.black_level,
@@ -72,8 +72,10 @@ def calibrate_folder(options: CalibrateOptions) -> None:
     report(console, found)
 
 
-def check_target(target: Path) -> None:
-    """Refuse to replace a model that another program made."""
+def check_target(target: Path, figures: Path | None = None) -> None:
+    """Refuse to replace a model that another program made, and a file for the figures that cannot be written."""
+    if figures is not None and (figures.is_dir() or not figures.resolve().parent.is_dir()):
+        raise InputError(f"--json {figures}: no file can be written there; name one in a folder that exists")
     if target.is_dir():
         raise InputError(f"{target} is a folder; -o takes a folder for the model, or a .safetensors file")
     if target.is_file() and noisemodel.read_provenance(target).get("program") != PROGRAM:
@@ -85,15 +87,15 @@ def write(found: Calibration, target: Path, options: CalibrateOptions, data: str
     content = found.to_dict()
     noisemodel.save(found.physical, target, program=PROGRAM, options=to_dict(options), data=data, calibration=content)
     stem = "" if target.name == "model.safetensors" else f"{target.stem}_"
-    beside = {name: target.with_name(stem + name) for name in ("fixed_pattern.npz", "defects.npz", "calibration.json")}
+    beside = {name: target.with_name(stem + name) for name in ("defects.npz", "calibration.json")}
     written = [target]
     evidence = found.evidence
     step = evidence.levels.range_dn
     if evidence.pattern is not None and evidence.clean_pattern is not None:
-        maps = {"mean_pattern": evidence.clean_pattern[0], "measured": evidence.pattern}
-        in_dn = {name: (x.squeeze(0).numpy() * step).astype(np.float32) for name, x in maps.items()}
-        write_npz(beside["fixed_pattern.npz"], **in_dn)
-        written.append(beside["fixed_pattern.npz"])
+        for name, pattern in (("fixed_pattern.npz", evidence.clean_pattern[0]), ("mean_dark.npz", evidence.pattern)):
+            path = target.with_name(stem + name)
+            write_npz(path, mean_pattern=(pattern.squeeze(0).numpy() * step).astype(np.float32))
+            written.append(path)
     if evidence.defects is not None:
         masks = {name: getattr(evidence.defects, name).squeeze(0).numpy() for name in ("mask", "hot", "noisy")}
         write_npz(beside["defects.npz"], **masks)

@@ -2,13 +2,12 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 
@@ -16,18 +15,18 @@ import noisemodel
 from datasets import BurstSet, CropSampler, DataOptions, load_dataset
 from datasets.patterns import load_pattern
 from noisemodel.calibration import ClosedForm, calibrate_closed_form
+from noisemodel.calibration.camera import AUTO
+from noisemodel.calibration.selection import choose_noiselist
 from noisemodel.commandline import option, run, to_dict
 from noisemodel.devices import choose_devices, is_first_process
 from noisemodel.errors import InputError
 from noisemodel.evaluation.history import plot_history
 from noisemodel.evaluation.parameter_table import compare_parameters
 from noisemodel.game import Game, GanOptions
-from noisemodel.generator import UNET_OPTS, NoiseGenerator
-from noisemodel.physical import START, PhysicalNoise
+from noisemodel.generator import NoiseGenerator
 from noisemodel.quantities import describe
 from noisemodel.runs import RunFolder
-from noisemodel.sensor import Levels
-from noisemodel.streams import seeded, stream
+from noisemodel.starting import Sensor, StartOptions, start_generator
 from noisemodel.training import Deadline, NoiseGan, ProgressLine, Recorder, fit
 from noisemodel.views import Ruler
 
@@ -51,7 +50,7 @@ RANGES: dict[str, tuple[float, float]] = {
 
 
 @dataclass(frozen=True)
-class TrainOptions(GanOptions):
+class TrainOptions(GanOptions, StartOptions):
     """Everything that ``train_gan_noisemodel.py`` can be told."""
 
     preset: Literal["demo", "published"] | None = option(None, "a row of settings; flags and --config win over it")
@@ -63,14 +62,7 @@ class TrainOptions(GanOptions):
     cfa: str | None = option(None, "colours of a mosaic by position, e.g. RGGB")
     crop_size: int = option(32, "height and width of training crops, in pixels of a plane")
     frames: int = option(4, "most frames of a burst per sample")
-    noiselist: str | None = option(None, f"words joined with _; without it {NOISELIST}, or the --init file's")
-    network: Literal["noUnet", "Unet", "Unet_cat", "Unet_first"] = option("noUnet", "the network beside the physics")
-    unet_opts: str = option(UNET_OPTS, "residual<True|False>_<down>_<up>_<activation>, see docs/training.md")
-    unet_width: int = option(32, "channels of the U-Net at full size")
-    init: str = option("calibrated", "start values: default, calibrated (closed form), or a model file or run folder")
-    start: tuple[str, ...] = option((), "start values NAME=VALUE, in DN, e- or the parameter's own unit")
-    fix: tuple[str, ...] = option((), "held parameters NAME=VALUE, in DN, e- or the parameter's own unit")
-    fixed_pattern: Path | None = option(None, "measured pattern [DN above black] for fixed1 or learnedfixed")
+    noiselist: str | None = option(None, f"words joined with _, or auto; without it {NOISELIST}, or the --init file's")
     epochs: int | None = option(None, "passes over the bursts, batch_size of them a step; num_iter may end it sooner")
     max_time: float | None = option(None, "minutes after which the run saves and ends")
     save_path: Path | None = option(None, "the run's folder; without it runs/<dataset>_<network>_<noiselist>")
@@ -112,6 +104,10 @@ def train_on(data: BurstSet, options: TrainOptions) -> None:
     noiselist = options.noiselist
     if noiselist is None:
         noiselist = base.physical.noiselist if base else NOISELIST
+    elif noiselist == AUTO:
+        choice = choose_noiselist(data.bursts, data.levels)
+        noiselist = choice.noiselist
+        console.print(f"noiselist {noiselist}:", *choice.reasons, sep="\n  - ", highlight=False)
     folder = RunFolder(options.save_path or Path("runs") / f"{data.name}_{options.network}_{noiselist}")
     if is_first_process(options.nr):  # the others start when the first has begun
         folder.check(to_dict(options), resume=options.resume, overwrite=options.overwrite)
@@ -129,13 +125,15 @@ def train_on(data: BurstSet, options: TrainOptions) -> None:
         *(f"{name}: constant over a burst, so not identifiable by training on it; held" for name in held),
     ]:
         console.print(f"note: {note}")
-    generator = start_model(options, data, noiselist, closed, held, base)
-    check_cover(generator.physical, data)
+    pattern = None if options.fixed_pattern is None else load_pattern(options.fixed_pattern)
+    sensor = Sensor(data.layout, data.levels, data.sensor_size, data.bursts[0].shape[1])
+    generator = start_generator(sensor, noiselist, closed, held, options, base=base, pattern=pattern, seed=options.seed)
     gan = NoiseGan(Game(generator, Ruler(*closed.white_line), options, held), training)
     if is_first_process(options.nr):
         folder.begin(to_dict(options), resume=options.resume)
     interval = max(1, options.num_iter // 40)
-    recorder = Recorder(validation, interval, folder.resume_file, Records(folder, options, data, time.monotonic()))
+    records = Records(folder, options, data.name, closed, time.monotonic())
+    recorder = Recorder(validation, interval, folder.resume_file, records)
     shown = [p.name for p in generator.physical.parameters_table() if not p.fixed and p.name not in held]
     figures = partial(_figures, generator, shown)
     callbacks = [recorder, ProgressLine(figures)]
@@ -149,7 +147,7 @@ def train_on(data: BurstSet, options: TrainOptions) -> None:
         console.print(f"stopped; --resume goes on from the last state in {folder.resume_file}")
         raise
     if is_first_process(options.nr):
-        report(console, folder, data, closed, held, options)
+        report(console, folder, data, sensor, closed, held, options)
 
 
 @dataclass(frozen=True)
@@ -158,7 +156,8 @@ class Records:
 
     folder: RunFolder
     options: TrainOptions
-    data: BurstSet
+    data: str
+    closed: ClosedForm
     begin: float
 
     def __call__(self, gan: NoiseGan, score: float, keep: bool) -> None:
@@ -176,83 +175,21 @@ class Records:
                 self.folder.model_file,
                 program="train_gan_noisemodel.py",
                 options=to_dict(self.options),
-                data=self.data.name,
+                data=self.data,
+                calibration=self.closed.to_dict(),
                 step=step,
                 score=score,
             )
 
 
-def start_model(
-    options: TrainOptions,
+def report(
+    console: Console,
+    folder: RunFolder,
     data: BurstSet,
-    noiselist: str,
+    sensor: Sensor,
     closed: ClosedForm,
     held: list[str],
-    base: NoiseGenerator | None,
-) -> NoiseGenerator:
-    """The generator at its start values: --init, then --start, then --fix."""
-    if options.fixed_pattern is not None:
-        if not {"fixed1", "learnedfixed"} & set(noiselist.split("_")):
-            raise InputError(f"--fixed_pattern is for fixed1 or learnedfixed, {noiselist!r} has neither; add one")
-        if base is not None:
-            raise InputError(f"--init {options.init} has a pattern of its own; leave --fixed_pattern out")
-    if base is not None:
-        if (base.physical.noiselist, base.physical.layout) != (noiselist, data.layout):
-            raise InputError(
-                f"--init {options.init} is {base.physical.noiselist}, {base.physical.layout}; "
-                f"the run wants {noiselist}, {data.layout}"
-            )
-        physical = base.physical.train()
-        physical.levels = data.levels
-        if "uniform" in physical.components and "width" in physical.component("uniform").fixed:
-            physical.component("uniform").store("width", data.levels.adc_step)
-    else:
-        physical = _closed_form_model(data, noiselist, _start_values(options, closed, held, data.levels))
-    assignments = [(text, physical.assign) for text in options.start] + [(text, physical.fix) for text in options.fix]
-    for text, apply in sorted(assignments, key=lambda item: not item[0].startswith("shot.gain")):
-        apply(text)  # the gain first: electrons are converted with it
-    channels = data.bursts[0].shape[1]
-    with seeded(stream(options.seed, "network weights")):
-        generator = NoiseGenerator(
-            physical, options.network, channels=channels, unet_opts=options.unet_opts, unet_width=options.unet_width
-        )
-    if base is not None and base.network is not None:
-        wanted, had = ({**g.config(), "physical": None} for g in (generator, base))
-        if wanted != had:
-            differing = " ".join(f"--{name} {had[name]}" for name in had if had[name] != wanted[name])
-            raise InputError(f"--init {options.init} has a network of its own; give {differing}")
-        generator.load_state_dict(base.state_dict())
-    return generator
-
-
-def _start_values(options: TrainOptions, closed: ClosedForm, held: list[str], levels: Levels) -> dict[str, Any]:
-    """Start values for --init default or calibrated; what cannot be learned is calibrated in any case."""
-    start = dict(closed.start)
-    if options.init == "default":
-        start = {k: v for k, v in start.items() if k.endswith(("_pattern", "_freq")) or START[k][0] in held}
-    if options.fixed_pattern is not None:
-        start.pop("learnedfixed_pattern", None)
-        start["fixed1_pattern"] = load_pattern(options.fixed_pattern) * levels.adc_step
-    return start
-
-
-def check_cover(physical: PhysicalNoise, data: BurstSet) -> None:
-    """Raise InputError unless the model's maps reach the last pixel of the sensor, in the planes of the data."""
-    burst = data.bursts[0]
-    rows, columns = data.sensor_size
-    corner = (rows - burst.pixel_step, columns - burst.pixel_step)
-    physical.mean(torch.zeros(1, burst.shape[1], 1, 1), origin=corner)
-
-
-def _closed_form_model(data: BurstSet, noiselist: str, start: Mapping[str, Any]) -> PhysicalNoise:
-    """PhysicalNoise of the data's camera."""
-    return PhysicalNoise.from_noiselist(
-        noiselist, layout=data.layout, levels=data.levels, sensor_size=data.sensor_size, **start
-    )
-
-
-def report(
-    console: Console, folder: RunFolder, data: BurstSet, closed: ClosedForm, held: list[str], options: TrainOptions
+    options: TrainOptions,
 ) -> None:
     """Print true | calibrated | learned, draw the parameters over time, and, with --view, viewnoise's pictures."""
     model, made = noisemodel.load(folder.path), noisemodel.read_provenance(folder.path)
@@ -260,8 +197,8 @@ def report(
     start = dict(closed.start)
     if "fixed1" in physical.components:
         start.setdefault("fixed1_pattern", physical.component("fixed1").pattern)
-    calibrated = _closed_form_model(data, physical.noiselist, start)
-    console.print(compare_parameters(physical, calibrated, true, held))
+    calibrated = sensor.model(physical.noiselist, start)
+    console.print(compare_parameters(physical, calibrated, true, held, calibration=made["calibration"]))
     first = folder.metrics()[0]["score"]
     console.print(
         f"energy score (lower is better): {first:.5f} at the start, {made['score']:.5f} at step {made['step']}"

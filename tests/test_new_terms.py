@@ -56,7 +56,7 @@ def test_psd_is_the_smooth_density() -> None:
     torch.testing.assert_close(values / values[0], expected / expected[0], rtol=1e-5, atol=0.0)
     assert not component.psd(torch.tensor([-0.1, 0.6])).any()
     for line, given in zip(component.lines, ROW_LINES, strict=True):
-        assert line == pytest.approx(given, rel=1e-6)
+        assert line == pytest.approx((*given, 0.0), rel=1e-6)
 
 
 def test_the_start_is_white() -> None:
@@ -99,18 +99,21 @@ def test_lines_are_parameters() -> None:
     model = rows_model("rowspectrum")
     table = {p.name: p for p in model.parameters_table()}
     assert list(table) == [
-        f"rowspectrum.{k}" for k in ("std", "line1", "freq1", "jitter1", "line2", "freq2", "jitter2")
+        f"rowspectrum.{k}"
+        for k in ("std", "line1", "freq1", "jitter1", "steady1", "line2", "freq2", "jitter2", "steady2")
     ]
     assert {n for n, p in table.items() if p.fixed} == {
-        f"rowspectrum.{k}{i}" for k in ("freq", "jitter") for i in (1, 2)
+        f"rowspectrum.{k}{i}" for k in ("freq", "jitter", "steady") for i in (1, 2)
     }
     model.fix("rowspectrum.line2=0.01")
     model.assign("rowspectrum.freq1=0.3")
     model.assign("rowspectrum.jitter1=0")
-    assert model.component("rowspectrum").lines[0] == pytest.approx((0.3, ROW_LINES[0][1], 0.0), rel=1e-6)  # type: ignore[attr-defined]
+    assert model.component("rowspectrum").lines[0] == pytest.approx((0.3, ROW_LINES[0][1], 0.0, 0.0), rel=1e-6)  # type: ignore[attr-defined]
     for wrong in ("rowspectrum.freq1=0.6", "rowspectrum.freq1=0", "rowspectrum.jitter2=-1"):
         with pytest.raises(InputError, match="cycles per row"):
             model.assign(wrong)
+    with pytest.raises(InputError, match=r"steady1 is a share .* got 1\.5"):
+        model.assign("rowspectrum.steady1=1.5")
     with pytest.raises(InputError, match=r"rowspectrum\.line2"):
         model.assign("rowspectrum.line3=0.1")
     plain = PhysicalNoise.from_noiselist("rowspectrum", sensor_size=WIDE_SENSOR)

@@ -113,7 +113,7 @@ def test_start_values_build_the_law_again(fit: RowSpectrumFit) -> None:
         torch.testing.assert_close(component.psd(centre).detach(), fit.psd, rtol=1e-4, atol=0.0)
         assert float(model.variance(torch.zeros(1, 1, 2, 2)).detach().mean()) == pytest.approx(fit.variance, rel=1e-5)
         for line, found in zip(component.lines, fit.lines, strict=True):
-            assert line == pytest.approx((found.freq, found.std, found.jitter), rel=1e-5)
+            assert line == pytest.approx((found.freq, found.std, found.jitter, found.steady), rel=1e-5)
 
 
 def test_white_rows_show_lines_as_often_as_said() -> None:
@@ -253,3 +253,48 @@ def test_imx541(word: str) -> None:
         assert math.sqrt(fit.variance) == pytest.approx(0.12, abs=0.006)
         twenty = max(fit.lines, key=lambda line: line.std)
         assert abs(twenty.freq * height - 20) < 3 and twenty.std == pytest.approx(0.073, rel=0.2)
+
+
+# Steady lines: random phase, constant power.
+
+LENGTH, LINE = 512, 0.05
+
+
+def line_frames(steady: float, frames: int, seed: int = 0) -> torch.Tensor:
+    lines = ((40 / LENGTH, LINE, 0.0, steady),)
+    model = PhysicalNoise.from_noiselist(
+        "rowspectrum", layout="planes", sensor_size=(LENGTH, 1), rowspectrum_std=0.01, rowspectrum_lines=lines
+    )
+    with torch.no_grad():
+        noise = model.measure(torch.zeros(1, frames, 1, LENGTH, 1), generator=stream(seed, "steady")).noise
+    return noise[0, :, 0, :, 0].double()
+
+
+@pytest.mark.parametrize("steady", [0.0, 0.6, 1.0])
+def test_a_line_keeps_its_power_and_its_scatter_follows_its_steady_share(steady: float) -> None:
+    """With L the line's power per frame over its mean: E L = 1, var L = 1 - m^2; phases even over a turn."""
+    frames = 4000
+    turn = 2 * torch.pi * 40 / LENGTH * torch.arange(LENGTH, dtype=torch.float64)
+    phasor = 2 / LENGTH * (line_frames(steady, frames).to(torch.complex128) @ torch.exp(1j * turn))
+    smooth = 2 * 0.01**2 / LENGTH  # variance that the smooth part adds to each of a, b
+    power = phasor.abs().square() / (2 * LINE**2)
+    variance = 1 - steady**2
+    assert abs(float(power.mean()) - 1 - smooth / LINE**2) < 5 * math.sqrt(variance / frames + 1e-4 / frames)
+    spread = 5 * (math.sqrt(8 / frames) * variance + 0.02)
+    assert abs(float(power.var()) - variance) < spread
+    assert float(phasor.angle().cos().mean().abs()) < 5 * math.sqrt(0.5 / frames)
+
+
+def test_a_steady_line_is_told_from_a_gaussian_one() -> None:
+    """Two bursts of 8 frames, 20 cameras each: most steady ones are seen, hardly a Gaussian one is taken for one."""
+    told = {}
+    for steady in (0.0, 1.0):
+        shares = []
+        for seed in range(20):
+            bursts = [line_frames(steady, 8, seed=100 * half + seed) for half in range(2)]
+            centred = [b - b.mean(dim=0) for b in bursts]
+            fit = fit_row_spectrum([b - b.mean(dim=1, keepdim=True) for b in centred], [0.0, 0.0])
+            shares.append(fit.lines[0].steady if fit.lines else 0.0)
+        told[steady] = sum(share > 0.5 for share in shares)
+    assert told[1.0] >= 12
+    assert told[0.0] <= 3

@@ -41,9 +41,9 @@ class Calibration:
         """All of it as JSON holds it: for ``--json``, and for the checkpoint's provenance."""
         e = self.evidence
         return {
-            "figures": {name: _plain(estimate) for name, estimate in self.figures.items()},
-            "planes": [{name: _plain(estimate) for name, estimate in plane.items()} for plane in self.planes],
-            "parameters": {name: _plain(estimate) for name, estimate in self.closed.intervals.items()},
+            "figures": {name: estimate.to_dict() for name, estimate in self.figures.items()},
+            "planes": [{name: estimate.to_dict() for name, estimate in plane.items()} for plane in self.planes],
+            "parameters": {name: estimate.to_dict() for name, estimate in self.closed.intervals.items()},
             "noiselist": self.physical.noiselist,
             "reasons": list(self.reasons),
             "lack_of_fit": _rounded(e.line.lack_of_fit),
@@ -122,12 +122,6 @@ def _by_signal(levels: Sequence[Any]) -> list[list[Any]]:
     if ordered[-1].signal < 1.2 * ordered[0].signal:
         return [ordered]
     return [[ordered[i] for i in part] for part in np.array_split(range(len(ordered)), min(8, len(ordered)))]
-
-
-def _plain(estimate: Estimate) -> dict[str, Any]:
-    """An estimate as JSON holds it; an end that is not finite is null."""
-    ends = {name: _rounded(getattr(estimate, name)) for name in ("value", "low", "high")}
-    return {**ends, "unit": estimate.unit, "estimator": estimate.estimator}
 
 
 def _rounded(value: float) -> float | None:

@@ -10,7 +10,6 @@ from scipy import stats
 from noisemodel.calibration import spatial, waves
 from noisemodel.calibration.estimates import Estimate, normal
 from noisemodel.calibration.evidence import Evidence
-from noisemodel.calibration.line_terms import known_static, static_variance
 from noisemodel.calibration.residuals import StaticBurst
 from noisemodel.calibration.row_spectrum import RowSpectrumFit
 from noisemodel.components import parse_noiselist
@@ -38,6 +37,10 @@ class ClosedForm:
     notes: list[str] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
     white_line: tuple[float, float] = (0.0, 0.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Intervals and notes as JSON holds them, for a checkpoint's provenance."""
+        return {"parameters": {name: e.to_dict() for name, e in self.intervals.items()}, "notes": list(self.notes)}
 
 
 def calibrate_closed_form(bursts: Sequence[StaticBurst], noiselist: str, levels: Levels) -> ClosedForm:
@@ -218,14 +221,14 @@ class _Fit:
         self.result.start |= {"periodic_freq": self.freq, "periodic_std": tuple(stds)}
 
     def rowt(self) -> None:
-        self._static("rowt", "rows", self.evidence.rows.value)
+        self._static("rowt", "rows")
 
     def colt(self) -> None:
-        self._static("colt", "columns", self.evidence.columns().value)
+        self._static("colt", "columns")
 
-    def _static(self, word: str, name: str, temporal: float) -> None:
+    def _static(self, word: str, name: str) -> None:
         self.unseen(word, word)
-        estimate = static_variance(known_static(self.evidence.moments), name, max(temporal, 0.0))
+        estimate = self.evidence.static_lines(name)
         if estimate is None:
             self.note(f"{word}: not identifiable from this data; needs at least two dark bursts of one size")
             self.result.start[f"{word}_std"] = self.floor

@@ -29,6 +29,14 @@ class Estimate:
         value, low, high = (max(x, 0.0) ** 0.5 for x in (self.value, self.low, self.high))
         return Estimate(value, low, high, self.unit, estimator or self.estimator)
 
+    def to_dict(self) -> dict[str, float | str | None]:
+        """As JSON holds it: seven significant digits; an end that is not finite is null."""
+        ends = {name: getattr(self, name) for name in ("value", "low", "high")}
+        found: dict[str, float | str | None] = {
+            name: float(f"{value:.7g}") if np.isfinite(value) else None for name, value in ends.items()
+        }
+        return {**found, "unit": self.unit, "estimator": self.estimator}
+
     def less(self, known: float) -> "Estimate":
         """The figure less a known one."""
         return replace(self, value=self.value - known, low=self.low - known, high=self.high - known)

@@ -8,7 +8,14 @@ from torch import Tensor
 
 from noisemodel.calibration import spatial, waves
 from noisemodel.calibration.estimates import Estimate
-from noisemodel.calibration.line_terms import dark_enough, growing_variance, shared_variance, static_variance
+from noisemodel.calibration.held_out import with_two_frames
+from noisemodel.calibration.line_terms import (
+    dark_enough,
+    growing_variance,
+    known_static,
+    shared_variance,
+    static_variance,
+)
 from noisemodel.calibration.moments import BurstMoments, burst_moments
 from noisemodel.calibration.photon_transfer import PhotonTransfer, photon_transfer
 from noisemodel.calibration.residuals import StaticBurst
@@ -27,6 +34,7 @@ class Evidence:
         progress: Callable[[Iterable[StaticBurst]], Iterable[StaticBurst]] = iter,
     ) -> None:
         """Read the bursts; raises InputError if no pixel is valid or a burst has one frame."""
+        bursts = with_two_frames(bursts)
         for burst in bursts:
             if burst.shape[0] < 2:
                 raise InputError(f"{burst.name} has one frame; noise over time needs 2 or more of a static scene")
@@ -81,6 +89,15 @@ class Evidence:
         """Variance that a column shares in one frame; ``without`` a wave of that frequency."""
         used = dark_enough(self.moments)
         return shared_variance([m.columns if without is None else waves.without_wave(m, without) for m in used])
+
+    def static_lines(self, name: str, used: Sequence[BurstMoments] | None = None) -> Estimate | None:
+        """Variance that "rows" or "columns" keep during a burst and change between bursts; None where not told."""
+        used = known_static(self.moments) if used is None else used
+        if name == "rows":
+            return static_variance(used, [m.rows for m in used], max(self.rows.value, 0.0))
+        wave = self.column_lines[0].freq if self.column_lines else None
+        columns = [m.columns if wave is None else waves.without_wave(m, wave) for m in used]
+        return static_variance(used, columns, max(self.columns(wave).value, 0.0))
 
     @cached_property
     def column_lines(self) -> list[waves.SpectralLine]:
@@ -163,8 +180,8 @@ class Evidence:
         """Spread of the mean frame of some bursts."""
         frames = sum(m.frames for m in used)
         row, column = (max(e.value, 0.0) / frames for e in (self.rows, self.columns()))
-        for name, temporal in (("rows", self.rows), ("columns", self.columns())):
-            banding = static_variance(used, name, max(temporal.value, 0.0))
+        for name in ("rows", "columns"):
+            banding = self.static_lines(name, used)
             share = max(banding.value, 0.0) / len(used) if banding else 0.0
             row, column = (row + share, column) if name == "rows" else (row, column + share)
         return spatial.spread(pattern, self._per_pixel(used), row, column)

@@ -7,7 +7,6 @@ import numpy as np
 from noisemodel.calibration import spatial, waves
 from noisemodel.calibration.estimates import Estimate, chi_square, total
 from noisemodel.calibration.evidence import Evidence
-from noisemodel.calibration.line_terms import known_static, static_variance
 from noisemodel.calibration.photon_transfer import photon_transfer
 
 SATURATED = 1e-3  # share of pixels at the white level from which on the full well counts as reached
@@ -99,8 +98,8 @@ def _lines(e: Evidence) -> Figures:
 
 def _static(e: Evidence) -> Figures:
     """What rows and columns keep during a burst and change between bursts."""
-    for name, lines, temporal in (("row", "rows", e.rows), ("column", "columns", e.columns())):
-        found = static_variance(known_static(e.moments), lines, max(temporal.value, 0.0))
+    for name in ("row", "column"):
+        found = e.static_lines(f"{name}s")
         if found is not None:
             yield f"static_{name}_std_dn", found.root().scaled(e.levels.range_dn, "DN")
 

@@ -108,18 +108,17 @@ def growing_variance(moments: Sequence[BurstMoments], constant: Estimate) -> Est
     return normal(value, error, "1", "growth of the row variance with the squared signal", max(len(found) - 1, 1))
 
 
-def static_variance(moments: Sequence[BurstMoments], name: str, temporal: float) -> Estimate | None:
+def static_variance(moments: Sequence[BurstMoments], lines: Sequence[LineStats], temporal: float) -> Estimate | None:
     """Variance of what lines keep during a burst and change between bursts: var over bursts less the temporal part.
 
     Args:
         moments: of bursts whose static profile is known; see `known_static`.
-        name: "rows" or "columns".
+        lines: their rows, or their columns.
         temporal: variance that lines share per frame [white, squared].
     Returns: None unless there are two bursts of one size.
     """
     if len(moments) < 2 or len({(m.burst.shape[1:], m.burst.origin) for m in moments}) != 1:
         return None
-    lines: list[LineStats] = [getattr(m, name) for m in moments]
     kept = ~torch.stack([line.white for line in lines]).isnan().any(dim=0)
     static = torch.stack([line.static[kept] for line in lines if line.static is not None])
     static = static - static.mean(dim=1, keepdim=True)
@@ -129,9 +128,10 @@ def static_variance(moments: Sequence[BurstMoments], name: str, temporal: float)
             [(float(line.white[kept].mean()) + temporal) / m.frames for line, m in zip(lines, moments, strict=True)]
         )
     )
-    value = float(static.var(dim=0).sum()) / (count - 1) - white
-    total = max(value + white, 0.0)
-    error = total * (2 / ((bursts - 1) * (count - 1))) ** 0.5
+    # As in `line_variance`: a wave leaves few draws in the bursts' means, however many lines there are.
+    power = torch.fft.fft(static - static.mean(dim=0), dim=1).abs().square().sum(dim=0)[1:] / count / (bursts - 1)
+    value = float(power.mean()) - white
+    error = (2 * float(power.square().sum()) / bursts) ** 0.5 / (count - 1)
     return chi_square(value, error, white, estimator="variance of line means over bursts less their temporal part")
 
 

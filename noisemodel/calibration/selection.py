@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import stats
-from torch import Tensor
 
-from noisemodel.calibration import spatial
+from noisemodel.calibration import spatial, waves
 from noisemodel.calibration.closed_form import from_evidence
 from noisemodel.calibration.evidence import Evidence
-from noisemodel.calibration.line_terms import dark_enough, known_static, static_variance
+from noisemodel.calibration.held_out import SomeFrames
+from noisemodel.calibration.line_terms import dark_enough
+from noisemodel.calibration.moments import BurstMoments
+from noisemodel.calibration.photon_transfer import photon_transfer
 from noisemodel.calibration.residuals import TAIL, LineStats, StaticBurst
 from noisemodel.components import COMPONENTS
 from noisemodel.errors import InputError
@@ -21,6 +23,7 @@ from noisemodel.physical import PhysicalNoise
 from noisemodel.sensor import Levels
 
 LEAST_FRAMES = 4
+LEAST_GAIN = 0.5  # nats: of a few bursts no more can be asked
 CLEAR = 2.0  # standard errors by which a word must raise the score
 
 
@@ -30,34 +33,6 @@ class Choice:
 
     noiselist: str
     reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _SomeFrames:
-    """A burst of some of a burst's frames."""
-
-    burst: StaticBurst
-    chosen: tuple[int, ...]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.burst, name)
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        return (len(self.chosen), *self.burst.shape[1:])
-
-    def frame(self, t: int) -> Tensor:
-        return self.burst.frame(self.chosen[t])
-
-    def summary(self) -> Any:
-        """Offsets about the mean of the chosen frames; the rest as in the whole burst."""
-        return self._summary
-
-    @cached_property
-    def _summary(self) -> Any:
-        whole = self.burst.summary()
-        offsets = whole.offsets[list(self.chosen)]
-        return whole._replace(offsets=offsets - offsets.mean(), level=whole.level + offsets.mean())
 
 
 def choose_noiselist(bursts: Sequence[StaticBurst], levels: Levels) -> Choice:
@@ -75,9 +50,7 @@ def choose_noiselist(bursts: Sequence[StaticBurst], levels: Levels) -> Choice:
                 f"--noiselist auto holds out every second frame and needs {LEAST_FRAMES} frames or more of each burst, "
                 f"{burst.name} has {burst.shape[0]}; name the words instead"
             )
-    halves = [
-        Evidence([_SomeFrames(b, tuple(range(first, b.shape[0], 2))) for b in bursts], levels) for first in (0, 1)
-    ]
+    halves = [Evidence([SomeFrames(b, tuple(range(first, b.shape[0], 2))) for b in bursts], levels) for first in (0, 1)]
     return _Choosing(*halves).choice()
 
 
@@ -124,23 +97,33 @@ class _Choosing:
         return False
 
     def _curvature(self) -> None:
-        """Second-order variance: scored on levels, of which bursts share their errors."""
-        if self.fitted.curve.curvature is None or self.fitted.curve.curvature.value <= 0:
-            self.reasons.append("no excess: the photon-transfer line does not curve upwards")
+        """Second-order variance: each burst's variance is predicted from the other bursts, as unseen exposures are."""
+        curvature, lit = self.fitted.curve.curvature, self.held.lit
+        if curvature is None or curvature.value <= 0 or len(lit) < 3:
+            few = "three lit bursts or more would tell" if len(lit) < 3 else "the line does not curve upwards"
+            self.reasons.append(f"no excess: {few}")
             return
-        gains = []
-        for m in self.held.lit:
-            x, v = m.levels.signal.numpy(), m.levels.variance.numpy()
-            error = np.hypot(m.levels.error.numpy(), self.fitted.curve.lack_of_fit * v)
-            straight, curved = (
-                _variance_score(v, np.polynomial.polynomial.polyval(x, [c.value for c in coefficients]), error)
-                for coefficients in (
-                    (self.fitted.line.intercept, self.fitted.line.gain),
-                    (self.fitted.curve.intercept, self.fitted.curve.gain, self.fitted.curve.curvature),
-                )
-            )
-            gains.append(float((curved - straight).mean()))
-        self._decide("excess", np.array(gains), "variance against signal")
+        errors = np.array([self._prediction_errors(m) for m in lit])  # (bursts, 2), squared
+        straight, curved = np.sqrt(errors.mean(axis=0))
+        gain = len(lit) * float(np.log(straight / curved))
+        text = f"variance of a burst left out is off by {straight:.2%} with a line, {curved:.2%} with a curve"
+        if gain > LEAST_GAIN:
+            self._take("excess", f"{text} ({gain:+.3g} nats)")
+        else:
+            self.reasons.append(f"no excess: {text}")
+
+    def _prediction_errors(self, left_out: BurstMoments) -> tuple[float, float]:
+        """Mean squared relative error of a held-out burst's levels, predicted by line and by curve from all others."""
+        others = [m for m in self.fitted.moments if m.burst.name != left_out.burst.name]
+        x, v, e = (getattr(left_out.levels, name).numpy() for name in ("signal", "variance", "error"))
+        found = []
+        for curved in (False, True):
+            fit = photon_transfer(others, curved=curved)
+            terms = [fit.intercept, fit.gain] + ([fit.curvature] if fit.curvature else [])
+            predicted = np.polynomial.polynomial.polyval(x, [term.value for term in terms])
+            off = v / np.maximum(predicted, 1e-3 * v) - 1
+            found.append(float(np.average(off, weights=(v / e) ** 2)) ** 2 + float(np.average((e / v) ** 2)) / len(v))
+        return found[0], found[1]
 
     def _read(self) -> None:
         """Gaussian, a std for every pixel, or heavy-tailed: by the log density of dark residuals."""
@@ -256,15 +239,15 @@ class _Choosing:
             if known is None or seen is None:
                 self.reasons.append(f"no {word}: needs {'darks' if word == 'fixed1' else 'a flat'}")
                 continue
-            known, seen = (x - x.mean() for x in (known, seen))
+            known, seen = (waves.flat_of_wave(x - x.mean(), self._wave or 0.0) for x in (known, seen))
             slope = float((known * seen).sum() / known.square().sum().clamp_min(1e-300))
             before, after = seen.square(), (seen - min(max(slope, 0.0), 1.0) * known).square()
             gain = (
                 before / before.mean() - (after / after.mean() + float(torch.log(after.mean() / before.mean())))
             ) / 2
             self._decide(word, gain.flatten().numpy(), "mean frames")
-        for word, name, temporal in (("rowt", "rows", self.held.rows), ("colt", "columns", self.held.columns())):
-            found = static_variance(known_static(self.held.moments), name, max(temporal.value, 0.0))
+        for word, name in (("rowt", "rows"), ("colt", "columns")):
+            found = self.held.static_lines(name)
             if found is not None and found.low > 0:
                 self._take(word, f"{name} of dark bursts differ beyond their temporal noise")
             else:
@@ -289,8 +272,3 @@ def _whittle_gain(power: np.ndarray, before: Any, after: Any, n: int) -> tuple[n
     old, new = (np.maximum(np.broadcast_to(p, power.shape), 1e-300) for p in (before, after))
     slope = 1 / old - 1 / new
     return n * (np.log(old / new) + power * slope), n * np.abs(slope) * power / (n + 1) ** 0.5
-
-
-def _variance_score(v: np.ndarray, predicted: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """Log density of measured variances about predicted ones, Gaussian of the given errors."""
-    return np.asarray(stats.norm.logpdf(v, predicted, error.clip(1e-300)))

@@ -20,7 +20,7 @@ MARGIN = 3  # ordinates beside a line that its fit sees
 STEPS = 7  # of each parameter in each of the fit's grids
 ZOOMS = 12
 RESAMPLED = 40
-CLEARLY_STEADY = 0.75  # of some 14 frames of a Gaussian line one in a hundred seems so steady
+CLEARLY_STEADY = 0.8  # of lines that are Gaussian few seem so steady in some 14 frames
 MANY_BURSTS = 8
 NODES, NODE_WEIGHTS = (torch.from_numpy(values) for values in np.polynomial.hermite_e.hermegauss(15))
 
@@ -257,5 +257,5 @@ def steady_share(spectra: FrameSpectra, below: Tensor, band: tuple[int, int]) ->
     excess = (spectra.mean()[seen] - noise).clamp_min(0)
     under = float((excess * noise).sum() / excess.sum().clamp_min(1e-300))
     of_line = variance - kept**2 * float(noise.square().sum()) - 2 * mean * kept * under
-    squared = 1 - of_line / mean**2
-    return min(math.sqrt(squared) / kept, 1.0) if squared > CLEARLY_STEADY else 0.0
+    squared = (1 - of_line / mean**2) / kept**2
+    return min(math.sqrt(squared), 1.0) if squared > CLEARLY_STEADY else 0.0

@@ -93,6 +93,14 @@ def _variance_of_mean(line: LineStats) -> float:
     return float(profile.square().sum()) / (frames - 1) / (count - 1) / count
 
 
+def flat_of_wave(pattern: Tensor, freq: float) -> Tensor:
+    """A mean frame (P, H, W) without the wave in its columns, of whatever phase."""
+    angle = 2 * np.pi * freq * torch.arange(pattern.shape[-1], dtype=pattern.dtype)
+    waves = torch.stack([angle.cos(), angle.sin()], dim=1)
+    means = pattern.mean(dim=(0, -2))
+    return pattern - (means - means.mean()) @ torch.linalg.pinv(waves).T @ waves.T
+
+
 def _waves(m: BurstMoments, freq: float) -> Tensor:
     """(L, 2) cos and sin at the burst's sensor columns."""
     place = torch.arange(m.columns.profile.shape[1], dtype=torch.float64) + m.burst.origin[1]

@@ -95,7 +95,7 @@ class SpectralRows(NoiseComponent):
             self.units |= {f"line{i}": "white", f"freq{i}": "cycles/px", f"jitter{i}": "cycles/px", f"steady{i}": "1"}
             for key, value in zip(FACTS, (freq, jitter, *(steady or [0.0])), strict=True):
                 self.store(f"{key}{i}", float(value))
-        self.fixed |= set(self.numbers)
+        self.fixed |= set(self.numbers)  # frequency, jitter and steady share are measured, not trained
 
     @property
     def lines(self) -> tuple[tuple[float, float, float, float], ...]:

@@ -15,6 +15,7 @@ from noisemodel.evaluation.parameters import (
     ParameterRow,
     known_intervals,
     per_cent_off,
+    shown_name,
     with_derived,
 )
 from noisemodel.physical import PhysicalNoise
@@ -101,14 +102,16 @@ def compare_parameters(
     for name in ("parameter", "unit", *optional[0], "calibrated", *optional[1], "learned", "in e-", against):
         table.add_column(name, justify="left" if name in ("parameter", "unit") else "right")
     for parameter in figures:
-        start = closed[parameter.name].value
+        start = closed[parameter.name].value if parameter.name in closed else None
         cells = [_shown(true.get(parameter.name), parameter, levels)] * bool(true)
         cells += [_shown(start, parameter, levels)]
         cells += [_span(intervals.get(parameter.name), parameter, levels)] * bool(intervals)
         electrons = in_unit(parameter, "e-", levels, gain)
         cells += [_shown(parameter.value, parameter, levels), "" if electrons is None else f"{electrons:.3g}"]
         reference = true.get(parameter.name) if true else start
-        table.add_row(parameter.name, _unit(parameter, levels), *cells, _remark(parameter, reference, held))
+        table.add_row(
+            shown_name(parameter, learned), _unit(parameter, levels), *cells, _remark(parameter, reference, held)
+        )
     return table
 
 

@@ -1,6 +1,7 @@
 """A model's parameters as text: in their own unit, DN and electrons, with intervals and true values."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from noisemodel.quantities import in_unit
 from noisemodel.sensor import Levels
 
 WHITE = ("read", "readtl", "readmap", "uniform")
+LINE, LINE_FACT = re.compile(r"(\w+)\.line(\d+)"), re.compile(r"\.(freq|jitter|steady)\d+$")
 UNITS = {"white": "", "white/e-": " per e⁻", "1": " of signal", "cycles/px": " cycles/px"}
 Interval = tuple[float, float]
 Calibration = Mapping[str, Any]  # what a checkpoint's provenance holds under "calibration"; any part may be absent
@@ -73,23 +75,37 @@ def parameter_rows(
         spans = _spans(p, intervals.get(p.name), levels, gain)
         known = _truth(p.value, dn, _dn_unit(p), (true or {}).get(p.name))
         texts = (value, _text(dn, _dn_unit(p)), _text(electrons, " e⁻"))
-        rows.append(ParameterRow(p.name, *texts, _state(p, physical, centred), *known, intervals=spans))
+        rows.append(
+            ParameterRow(shown_name(p, physical), *texts, _state(p, physical, centred), *known, intervals=spans)
+        )
     return rows
 
 
 def dark_white_std(physical: PhysicalNoise) -> float:
     """sqrt of the summed variance of all pixel-by-pixel noise in the dark, rounding included [fraction of white]."""
     dark = torch.zeros(1, 1, 4 if physical.layout == "mosaic" else 1, 1, 1)
-    parts = [float(c.variance(dark).detach().mean()) for c in physical.each() if c.name in WHITE]
+    parts = [
+        float(c.stored("std").detach()) ** 2 if c.name == "readmap" else float(c.variance(dark).detach().mean())
+        for c in physical.each()
+        if c.name in WHITE
+    ]
     return sum(parts) ** 0.5
 
 
 def with_derived(physical: PhysicalNoise) -> list[Parameter]:
-    """The model's parameters, and ``dark.std``: all white noise in the dark."""
-    table = physical.parameters_table()
+    """The model's parameters, and ``dark.std``: all white noise in the dark; lines of a spectrum by their stds only."""
+    table = [p for p in physical.parameters_table() if not LINE_FACT.search(p.name)]
     if any(component.name in WHITE for component in physical.each()):
         table.append(Parameter("dark.std", dark_white_std(physical), "white"))
     return table
+
+
+def shown_name(p: Parameter, physical: PhysicalNoise) -> str:
+    """The parameter's name, of a spectral line with its frequency."""
+    if not (line := LINE.fullmatch(p.name)):
+        return p.name
+    freq = float(physical.component(line[1]).stored(f"freq{line[2]}"))
+    return f"{p.name} at {freq:.3g}/row"
 
 
 def known_intervals(table: list[Parameter], calibration: Calibration | None) -> dict[str, Interval]:
