@@ -120,10 +120,13 @@ def train_on(data: BurstSet, options: TrainOptions) -> None:
     )
     closed = calibrate_closed_form(data.bursts, noiselist, data.levels)
     held = closed.held if training.centred else []
-    for note in [
-        *closed.notes,
-        *(f"{name}: constant over a burst, so not identifiable by training on it; held" for name in held),
-    ]:
+    notes = [f"{name}: constant over a burst, so not identifiable by training on it; held" for name in held]
+    short = closed.unresolved(options.crop_size * data.bursts[0].pixel_step)
+    notes += [
+        f"{name}: crops of {options.crop_size} rows cannot part it from the smooth spectrum; held" for name in short
+    ]
+    held = [*held, *short]
+    for note in [*closed.notes, *notes]:
         console.print(f"note: {note}")
     pattern = None if options.fixed_pattern is None else load_pattern(options.fixed_pattern)
     sensor = Sensor(data.layout, data.levels, data.sensor_size, data.bursts[0].shape[1])

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from noisemodel.generator import NoiseGenerator
 from noisemodel.losses import gradient_penalty, perceptual_distance, perceptual_loss
 from noisemodel.patches import Crops, CropSource, cut, cut_crops
 from noisemodel.streams import seeded, stream
-from noisemodel.views import VIEWS, Looks, Ruler, noise_beside_clean, noise_features
+from noisemodel.views import PARITY, VIEWS, Looks, Ruler, noise_features
 
 SCORE_BATCHES = 8
 ETA = 3  # the average's weight grows as step^ETA
@@ -78,13 +78,19 @@ class Game(nn.Module):
         self.generator, self.ruler, self.options = generator, ruler, options
         self.layout = generator.physical.layout
         looks: Mapping[str, int]
-        self.view: Callable[..., Looks]
-        self.view, looks = VIEWS[options.discriminator_loss]
+        view, looks = VIEWS[options.discriminator_loss]
+        asked: dict[str, Any] = {}
         periodic = self._periodic()
-        if options.discriminator_loss == "residual" and periodic is not None:
-            across = "column" if periodic.axis == "column" else "row"
-            looks = {**looks, across: looks[across] + 2}
-            self.view = partial(noise_beside_clean, wave_look=across)
+        self.parity = "rowparity" in generator.physical.components
+        if options.discriminator_loss == "residual":
+            if self.parity:
+                looks = {**looks, PARITY: looks["row"]}
+                asked["parity"] = True
+            if periodic is not None:
+                across = "column" if periodic.axis == "column" else "row"
+                looks = {**looks, across: looks[across] + 2}
+                asked["wave_look"] = across
+        self.view: Callable[..., Looks] = partial(view, **asked)
         with seeded(stream(options.seed, "critic weights")):
             self.critic = Critic(
                 {name: per_plane * generator.channels for name, per_plane in looks.items()},
@@ -196,7 +202,7 @@ class Game(nn.Module):
         for index, crops in enumerate(batches):
             scale = self.ruler.std(crops.reference)
             real, one, other = (
-                noise_features(noise / scale, self.layout)
+                noise_features(noise / scale, self.layout, parity=self.parity)
                 for noise in (crops.residual, *(self._score_draw(crops, index, which) for which in range(2)))
             )
             weights = {name: values.numel() for name, values in real.items() if not (crops.centred and "burst" in name)}

@@ -66,16 +66,22 @@ def with_mean(residual: Tensor, reference: Tensor, ruler: Ruler, layout: str) ->
 
 
 def noise_beside_clean(
-    residual: Tensor, reference: Tensor, ruler: Ruler, layout: str, wave_look: str = "", waves: Tensor | None = None
+    residual: Tensor,
+    reference: Tensor,
+    ruler: Ruler,
+    layout: str,
+    wave_look: str = "",
+    waves: Tensor | None = None,
+    parity: bool = False,
 ) -> Looks:
     """Noise, its line means, and the same of the burst's mean: each a look, beside the light that it came with.
 
     The pairs are known, so the critic need not guess the scene. One head per look: a mismatch that shows in one of them
     only (a row in the row means) cannot take the critic's attention from the others. ``waves`` (N, 1, 2 C, h, w), where
-    given, stand beside the look ``wave_look``.
+    given, stand beside the look ``wave_look``. ``parity`` adds the look `PARITY`.
     """
     looks = {}
-    for name, values in noise_features(residual / ruler.std(reference), layout).items():
+    for name, values in noise_features(residual / ruler.std(reference), layout, parity=parity).items():
         beside = ruler.light(reference)
         if waves is not None and name == wave_look:
             beside = torch.cat([beside, waves], dim=2)
@@ -87,8 +93,10 @@ def noise_beside_clean(
     return looks
 
 
-def noise_features(noise: Tensor, layout: str) -> dict[str, Tensor]:
+def noise_features(noise: Tensor, layout: str, *, parity: bool = False) -> dict[str, Tensor]:
     """Noise, its means along sensor rows and columns, and the same of the burst's mean.
+
+    With ``parity`` also what even and odd columns of a row differ by, which its mean does not show.
 
     Each broadcasts to (N, T, C, h, w). A mean is multiplied by the root of what was averaged: white noise of std 1
     keeps std 1 in every feature.
@@ -98,7 +106,18 @@ def noise_features(noise: Tensor, layout: str) -> dict[str, Tensor]:
     for kind, whole, values in (("", "pixel", noise), ("burst_", "burst_mean", mean)):
         rows, columns = line_means(values, layout)
         features |= {whole: values, f"{kind}row": rows, f"{kind}column": columns}
+    if parity:
+        features[PARITY] = column_parity(noise, layout)
     return features
+
+
+def column_parity(noise: Tensor, layout: str) -> Tensor:
+    """Means of noise (-1)^column along sensor rows (..., C, h, 1), times the root of the pixels averaged."""
+    if layout == "mosaic":
+        sign = noise.new_tensor([1.0, -1.0, 1.0, -1.0]).view(4, 1, 1)
+    else:
+        sign = 1 - 2 * (torch.arange(noise.shape[-1], device=noise.device) % 2).to(noise.dtype)
+    return line_means(noise * sign, layout)[0]
 
 
 def line_means(noise: Tensor, layout: str) -> tuple[Tensor, Tensor]:
@@ -119,6 +138,7 @@ def _spectrum(residual: Tensor, reference: Tensor) -> Tensor:
     return torch.fft.fft2((reference + residual).flatten(0, 1), norm="ortho")
 
 
+PARITY = "row_parity"
 # --discriminator_loss -> the view, and the channels per plane of each of its looks.
 NOISE_LOOKS = ("pixel", "row", "column", "burst_mean", "burst_row", "burst_column")
 VIEWS: dict[str, tuple[View, dict[str, int]]] = {

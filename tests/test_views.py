@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from noisemodel import stream
+from noisemodel import NoiseGenerator, PhysicalNoise, stream
 from noisemodel.critic import Critic
-from noisemodel.views import VIEWS, Looks, Ruler, line_means, noise_features
+from noisemodel.game import Game, GanOptions
+from noisemodel.sensor import pack_mosaic
+from noisemodel.views import PARITY, VIEWS, Looks, Ruler, line_means, noise_features
 
 LAYOUTS = {"mosaic": 4, "planes": 1}
 RULER = Ruler(a=4e-4, b=0.01)
@@ -173,3 +175,31 @@ def test_white_noise_in_a_wrongly_scaled_mean_is_seen(monkeypatch: pytest.Monkey
     )
     with pytest.raises(AssertionError, match="row: variance off"):
         test_white_noise_has_std_1_in_every_feature("mosaic")
+
+
+@pytest.mark.parametrize("layout", ["planes", "mosaic"])
+def test_the_parity_look_sees_what_alternates_and_nothing_else(layout: str) -> None:
+    """A row's (-1)^column amplitude a over n pixels is a sqrt(n); what a row or a column shares is not there."""
+    height, width = 8, 16
+    amplitude = torch.randn(1, 1, 1, 2 * height, 1, dtype=torch.float64, generator=stream(0, "parity"))
+    sign = 1 - 2 * (torch.arange(2 * width) % 2).double()
+    sensor = (amplitude * sign)[0]  # (1, 1, 2 height, 2 width)
+    shared = torch.randn(1, 1, 2 * height, 1, dtype=torch.float64, generator=stream(1, "parity"))
+    noise = sensor + shared
+    if layout == "mosaic":
+        noise = pack_mosaic(noise[:, 0]).unsqueeze(1)
+    seen = noise_features(noise, layout, parity=True)[PARITY]
+    expected = amplitude[0, 0] * (2 * width) ** 0.5  # (1, 2 height, 1)
+    if layout == "mosaic":
+        expected = torch.stack([expected[0, dy::2] for dy in (0, 0, 1, 1)])
+    torch.testing.assert_close(seen[0, 0] if layout == "mosaic" else seen[0], expected, rtol=1e-9, atol=1e-9)
+    assert PARITY not in noise_features(noise, layout)
+
+
+def test_rowparity_gives_the_critic_its_look() -> None:
+    start = {"sensor_size": (64, 64), "layout": "planes"}
+    physical = PhysicalNoise.from_noiselist("read_rowparity", **start)  # type: ignore[arg-type]
+    game = Game(NoiseGenerator(physical), Ruler(1e-4, 0.0), GanOptions())
+    assert PARITY in game.critic.heads
+    plain = PhysicalNoise.from_noiselist("read_rowspectrum", **start)  # type: ignore[arg-type]
+    assert PARITY not in Game(NoiseGenerator(plain), Ruler(1e-4, 0.0), GanOptions()).critic.heads

@@ -38,6 +38,20 @@ class ClosedForm:
     held: list[str] = field(default_factory=list)
     white_line: tuple[float, float] = (0.0, 0.0)
 
+    def unresolved(self, rows: int) -> list[str]:
+        """Lines of row spectra that crops of so many sensor rows cannot part from what is smooth beside them.
+
+        A crop resolves 1 / rows; a line is told where that is less than half its distance to the next one and to 0.
+        """
+        found = []
+        for word in ("rowspectrum", "rowparity"):
+            freqs = [line[0] for line in self.start.get(f"{word}_lines", ())]
+            for index, freq in enumerate(freqs):
+                nearest = min([freq, *(abs(freq - other) for other in freqs if other != freq)])
+                if 2 / rows > nearest:
+                    found.append(f"{word}.line{index + 1}")
+        return found
+
     def to_dict(self) -> dict[str, Any]:
         """Intervals and notes as JSON holds them, for a checkpoint's provenance."""
         return {"parameters": {name: e.to_dict() for name, e in self.intervals.items()}, "notes": list(self.notes)}
