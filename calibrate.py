@@ -42,7 +42,13 @@ class CalibrateOptions:
 
 def calibrate_folder(options: CalibrateOptions) -> None:
     """Read, calibrate, write, and print the figures."""
-    from datasets import load_bursts  # in a clone only: the wheel has no `datasets`
+    try:
+        from datasets import load_bursts
+    except ImportError as error:
+        raise InputError(
+            "calibrate reads frames with the folder datasets/, which is not installed with the package; "
+            "run calibrate.py from a clone"
+        ) from error
 
     console = Console(soft_wrap=True)
     if not console.is_terminal:

@@ -12,6 +12,7 @@ from noisemodel.streams import stream
 
 CELLS = 512  # of the measured values
 STEPS = 300  # of EM
+CHUNK = 10_000  # values whose densities are held at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,10 +58,14 @@ class PixelLaw:
 
     def log_density(self, values: np.ndarray, pixels: np.ndarray) -> np.ndarray:
         """Log density of Gaussian ``values`` at ``pixels`` (indices) whose variances have this law."""
-        density = stats.norm.logpdf(values[:, None], scale=np.sqrt(self.grid))
         with np.errstate(divide="ignore"):
-            weights = np.log(self.posterior)[self.place[pixels]]
-        return np.asarray(special.logsumexp(density + weights, axis=1))
+            weights = np.log(self.posterior)
+        found = np.empty(len(values))
+        for first in range(0, len(values), CHUNK):
+            at = slice(first, first + CHUNK)
+            density = stats.norm.logpdf(values[at, None], scale=np.sqrt(self.grid))
+            found[at] = special.logsumexp(density + weights[self.place[pixels[at]]], axis=1)
+        return found
 
 
 def law_of_variances(variance: Tensor, freedom: int) -> PixelLaw:

@@ -23,6 +23,8 @@ from noisemodel.calibration.row_spectrum import RowSpectrumFit, fit_row_spectrum
 from noisemodel.errors import InputError
 from noisemodel.sensor import Levels
 
+UNCUT = 0.99  # share of a flat's pixels clear of the white level, below which it tells no gain map
+
 
 class Evidence:
     """Moments of bursts, and the estimates made of them [fractions of white; variances squared]."""
@@ -159,7 +161,8 @@ class Evidence:
     @cached_property
     def flat(self) -> BurstMoments | None:
         """The brightest flat, by name or by evenness; None without one."""
-        flats = [m for m in self.lit if (m.burst.kind == "flat" or spatial.is_even(m)) and float(m.mean.mean()) > 0]
+        even = [m for m in self.lit if (m.burst.kind == "flat" or spatial.is_even(m)) and float(m.mean.mean()) > 0]
+        flats = [m for m in even if float(m.valid.double().mean()) > UNCUT]
         return max(flats, key=lambda m: float(m.mean.mean())) if flats else None
 
     @cached_property
@@ -171,15 +174,20 @@ class Evidence:
         light = float(self.flat.mean.mean()) ** 2
         if self.pattern is not None and self.pattern.shape == self.flat.mean.shape:
             temporal += self._per_pixel(self.darks) / light
-        rows = self.rows.value / light / self.flat.frames + max(self.growth.value, 0.0) / self.flat.frames
-        return spatial.spread(
-            gains, temporal, max(rows, 0.0), max(self.columns().value, 0.0) / light / self.flat.frames, "1"
-        )
+        rows = max(self.rows.value, 0.0) / light + max(self.growth.value, 0.0)
+        shared = [rows / self.flat.frames, max(self.columns().value, 0.0) / light / self.flat.frames]
+        for axis, name in enumerate(("rows", "columns")):
+            banding = self.static_lines(name, self.darks)
+            shared[axis] += max(banding.value, 0.0) * (1 + 1 / len(self.darks)) / light if banding else 0.0
+        return spatial.spread(gains, temporal, *shared, "1")
 
     def _spread(self, pattern: Tensor, used: Sequence[BurstMoments]) -> spatial.Spread:
         """Spread of the mean frame of some bursts."""
         frames = sum(m.frames for m in used)
-        row, column = (max(e.value, 0.0) / frames for e in (self.rows, self.columns()))
+        wave = self.column_lines[0].freq if self.column_lines else None
+        if wave is not None:  # what it leaves in the mean is a single draw, and no pattern
+            pattern = waves.flat_of_wave(pattern, wave)
+        row, column = (max(e.value, 0.0) / frames for e in (self.rows, self.columns(wave)))
         for name in ("rows", "columns"):
             banding = self.static_lines(name, used)
             share = max(banding.value, 0.0) / len(used) if banding else 0.0
