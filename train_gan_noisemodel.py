@@ -20,16 +20,21 @@ from noisemodel.calibration.selection import choose_noiselist
 from noisemodel.commandline import option, run, to_dict
 from noisemodel.devices import choose_devices, is_first_process
 from noisemodel.errors import InputError
+from noisemodel.evaluation.fidelity import fidelity_score
 from noisemodel.evaluation.history import plot_history
 from noisemodel.evaluation.parameter_table import compare_parameters
+from noisemodel.evaluation.recording import pair, pattern_extent, read_recording
 from noisemodel.game import Game, GanOptions
 from noisemodel.generator import NoiseGenerator
 from noisemodel.quantities import describe
 from noisemodel.runs import RunFolder
 from noisemodel.starting import Sensor, StartOptions, start_generator
+from noisemodel.streams import stream
 from noisemodel.training import Deadline, NoiseGan, ProgressLine, Recorder, fit
 from noisemodel.views import Ruler
 
+WIDTH = 130  # of tables that do not go to a terminal
+JUDGED, SIDE = 4, 256  # bursts, and sensor pixels of each, that the final fidelity is measured on
 NOISELIST = "shot_read_uniform_row1_rowt_fixed1_periodic"
 PRESETS: dict[str, dict[str, Any]] = {
     "demo": {"init": "default", "save_path": "runs/demo", "overwrite": True, "view": True},
@@ -98,6 +103,8 @@ def train(options: TrainOptions) -> None:
 def train_on(data: BurstSet, options: TrainOptions) -> None:
     """Calibrate, train, report."""
     console = Console(soft_wrap=True, quiet=not is_first_process(options.nr))
+    if not console.is_terminal:
+        console.width = WIDTH
     devices = choose_devices(options.device, options.gpus, options.nodes, options.nr, options.batch_size)
     options = with_steps(options, data)
     base = None if options.init in ("default", "calibrated") else noisemodel.load(options.init)
@@ -206,6 +213,10 @@ def report(
     console.print(
         f"energy score (lower is better): {first:.5f} at the start, {made['score']:.5f} at step {made['step']}"
     )
+    for name, judged in (("calibrated", NoiseGenerator(calibrated)), ("learned", model)):
+        ratio = fidelity_ratio(judged, data, options.seed)
+        if ratio is not None:
+            console.print(f"{name}: {ratio:.3g} times the distance of real from real noise (see docs/evaluate.md)")
     console.print(f"model: {folder.model_file}")
     picture = folder.path / "parameters_over_time.png"
     plot_history(folder.metrics(), physical.parameters_table(), data.levels, true, picture)
@@ -214,6 +225,23 @@ def report(
         from viewnoise import view
 
         view(model, data, folder.path / "view", seed=options.seed)
+
+
+def fidelity_ratio(model: NoiseGenerator, data: BurstSet, seed: int) -> float | None:
+    """Geometric mean, over the proper metrics, of distance from real noise over that of real from real noise.
+
+    None where bursts have too few frames to be parted into halves.
+    """
+    bursts = data.bursts[:: max(1, len(data.bursts) // JUDGED)]
+    if any(burst.shape[0] < (4 if burst.truth is None else 2) for burst in bursts):
+        return None
+    extent = pattern_extent(model)
+    try:
+        recordings = [read_recording(burst, size=SIDE, most_frames=8, extent=extent) for burst in bursts]
+        pairs = [pair(model, at, generator=stream(seed, "fidelity", at.name)) for at in recordings]
+        return math.exp(fidelity_score(pairs))
+    except InputError:
+        return None  # bursts too small for spectra
 
 
 def with_steps(options: TrainOptions, data: BurstSet) -> TrainOptions:

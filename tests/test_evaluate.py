@@ -97,6 +97,7 @@ def test_the_simulated_camera_needs_no_data(
 ) -> None:
     monkeypatch.setitem(DATASETS, "simulated", lambda options: simulated_bursts(frames=2, size=(64, 64)))
     words = ("--metrics", "w1", "variance_curve", "--frames", 2, "--crop", 64, "--draws", 0)
+    words += ("--noiselist", "shot_read_uniform_row1")  # auto needs four frames
     assert run("noise", *words, "--test", "coffee", "flat_0.25", "dark_0", "--csv", tmp_path / "a.csv") == 0
     found = read_csv(tmp_path / "a.csv")
     assert found["calibrated", "w1", "all"]["low"] == "" and len(found) == 5 * 2 * 4
