@@ -1,7 +1,7 @@
 """Bursts: repeated frames of one static scene, as planes in fractions of the white level."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -50,7 +50,9 @@ class Burst:
         levels: black and white level of the camera.
         origin: sensor pixel (row, column) of the recorded window's corner.
         truth: (C, H, W) noise-free exposure [fraction of white], where it is known.
-    Raises: InputError if a mosaic has odd sizes or not 4 planes.
+        truth_source: instead of ``truth``, where it lies as a stack of one frame [DN]; it is read by crop, and
+            ``truth`` then reads all of it at each access.
+    Raises: InputError if a mosaic has odd sizes or not 4 planes, or truth and frames differ in size.
     """
 
     name: str
@@ -59,7 +61,8 @@ class Burst:
     layout: str
     levels: Levels
     origin: tuple[int, int] = (0, 0)
-    truth: Tensor | None = None
+    truth: Tensor | None = field(default_factory=lambda: None, repr=False)
+    truth_source: FrameSource | None = None
 
     def __post_init__(self) -> None:
         """Check that the planes can be packed."""
@@ -68,6 +71,17 @@ class Burst:
             raise InputError(f"a packed mosaic has 4 planes, {self.path} has {shape[1]}; say --layout planes")
         if self._packs and (shape[1] % 2 or shape[2] % 2):
             raise InputError(f"a mosaic has even height and width, {self.path} has {shape[1]}x{shape[2]}; crop it")
+        if self.truth_source is not None:
+            if self.truth_source.shape != (1, *shape[1:]):
+                found = "x".join(map(str, self.truth_source.shape[1:]))
+                raise InputError(f"{self.truth_source.path} is {found}, its frames {shape[1:]}; fetch both again")
+            object.__delattr__(self, "truth")  # so that it is looked for, and read, when it is asked for
+
+    def __getattr__(self, name: str) -> Tensor:
+        """``truth`` that lies in ``truth_source``, whole."""
+        if name == "truth" and self.__dict__.get("truth_source") is not None:
+            return self.read_truth(slice(None), slice(None))
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
     def path(self) -> Path:
@@ -101,9 +115,32 @@ class Burst:
         Returns: (n, C, h, w) float32, fraction of white, not clipped.
         Raises: InputError if the file cannot be read.
         """
+        return self._read(self.source, frames, rows, columns)
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether the noise-free exposure is known; nothing is read."""
+        return self.truth_source is not None or self.truth is not None
+
+    def read_truth(self, rows: slice, columns: slice) -> Tensor:
+        """A crop of the noise-free exposure, and nothing else of its file.
+
+        Args:
+            rows, columns: slices with step 1, in plane pixels.
+        Returns: (C, h, w) float32, fraction of white.
+        Raises: InputError if there is none, or the file cannot be read.
+        """
+        if self.truth_source is not None:
+            return self._read(self.truth_source, [0], rows, columns)[0]
+        if self.truth is None:
+            raise InputError(f"no ground truth is known of {self.path}; use the mean of its frames")
+        return self.truth[:, rows, columns]
+
+    def _read(self, source: FrameSource, frames: Sequence[int], rows: slice, columns: slice) -> Tensor:
+        """A crop of a source that is arranged as the frames are."""
         step = 2 if self._packs else 1
         spans = (axis.indices(length)[:2] for axis, length in ((rows, self.shape[2]), (columns, self.shape[3])))
-        dn = _as_tensor(self.source.read(frames, *(slice(step * start, step * stop) for start, stop in spans)))
+        dn = _as_tensor(source.read(frames, *(slice(step * start, step * stop) for start, stop in spans)))
         if self._packs:
             dn = pack_mosaic(dn)
         elif dn.ndim == 3:
@@ -168,6 +205,7 @@ class BurstSet:
         bursts: at least one.
         true_parameters: what made the noise, e.g. {"shot.gain": ..., "read.std": ...} [fraction of white], if known.
         true_pattern: (rows, columns) fixed pattern in sensor pixels [fraction of white], if known.
+        measured_pattern: the same, as it was measured apart from these bursts: for ``fixed1``.
     Raises: InputError if there is no burst, or bursts differ in layout, levels or planes.
     """
 
@@ -178,6 +216,7 @@ class BurstSet:
     bursts: tuple[Burst, ...]
     true_parameters: dict[str, float] | None = None
     true_pattern: Tensor | None = None
+    measured_pattern: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Bursts of one set share layout, levels and number of planes."""
@@ -225,7 +264,7 @@ class BurstSet:
     @property
     def has_truth(self) -> bool:
         """Whether the ground truth of every burst is known."""
-        return all(burst.truth is not None for burst in self.bursts)
+        return all(burst.has_truth for burst in self.bursts)
 
     @property
     def sensor_size(self) -> tuple[int, int]:

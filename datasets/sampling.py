@@ -53,7 +53,7 @@ class CropSampler:
     ) -> None:
         """Check every burst that will be drawn, in one pass over its frames."""
         self.bursts = _used(burst_set, include_darks)
-        self.centred = self.bursts[0].truth is None
+        self.centred = not self.bursts[0].has_truth
         if min(batch_size, crop) < 1 or frames < 1 + self.centred:
             least = "2 frames (without ground truth the reference is their mean)" if self.centred else "1 frame"
             raise InputError(f"need crop and batch size >= 1 and {least}, got {crop}, {batch_size} and {frames}")
@@ -95,13 +95,13 @@ class CropSampler:
         rows, columns = slice(top, top + self.crop), slice(left, left + self.crop)
         chosen = torch.argsort(order[:count])[: self.frames]
         frames = burst.read(chosen.tolist(), rows, columns)  # (T, C, h, w)
-        if burst.truth is None:
+        if not burst.has_truth:
             frames = frames - summary.offsets[chosen].view(-1, 1, 1, 1)
             reference = frames.mean(dim=0, keepdim=True)
         else:
-            reference = burst.truth[None, :, rows, columns]
+            reference = burst.read_truth(rows, columns).unsqueeze(0)
         clean = reference
-        if burst.kind == "dark" and burst.truth is None:
+        if burst.kind == "dark" and not burst.has_truth:
             clean = torch.zeros_like(reference)  # what a dark shows is offset, not light: no shot noise
         row, column = burst.origin
         origin = torch.tensor([row + burst.pixel_step * top, column + burst.pixel_step * left], dtype=torch.int64)
@@ -121,7 +121,7 @@ def _used(burst_set: BurstSet, include_darks: bool) -> tuple[Burst, ...]:
     used = scenes + (burst_set.darks if include_darks else ())
     if not used:
         raise InputError(f"data set {burst_set.name} has dark bursts only; record scenes, or include the darks")
-    without = [burst for burst in used if burst.truth is None]
+    without = [burst for burst in used if not burst.has_truth]
     if 0 < len(without) < len(used):
         raise InputError(
             f"{len(without)} of {len(used)} bursts have no ground truth, such as {without[0].path}; "
