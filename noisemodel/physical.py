@@ -225,7 +225,7 @@ class PhysicalNoise(nn.Module):
         params = self._check_params(params, clean)
         noise = torch.zeros_like(clean)
         for component in self.each():
-            if component.name != "uniform" or self.levels is None:
+            if component.name != "uniform" or self.levels is None or not self.levels.rounding:
                 noise += component.simulate(clean, generator=generator, origin=origin, params=params)
         return noise
 

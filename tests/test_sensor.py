@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noisemodel import InputError, Levels, pack_mosaic, stream, unpack_mosaic
+from noisemodel import InputError, Levels, PhysicalNoise, pack_mosaic, stream, unpack_mosaic
 from noisemodel.sensor import Crop
 
 CPU = torch.device("cpu")
@@ -144,3 +144,18 @@ def test_clip_range_belongs_to_the_data_set() -> None:
 def test_levels_that_no_camera_has(black: float, white: float, clip: tuple[float, float] | None, words: str) -> None:
     with pytest.raises(InputError, match=words):
         Levels(black, white, clip)
+
+
+def test_fractions_are_on_no_grid() -> None:
+    """Levels of 0 and 1 say that frames come as fractions: nothing rounds, what lies outside the clip range is cut."""
+    levels = Levels(0, 1, clip=(0, 1))
+    signal = torch.tensor([-0.2, 0.0, 0.3, 0.6004, 1.7])
+    assert levels.rounding == 0
+    assert torch.equal(levels.record(signal), torch.tensor([0.0, 0.0, 0.3, 0.6004, 1.0]))
+    assert Levels(64, 1023).rounding == pytest.approx(1 / 959)
+    model = PhysicalNoise.from_noiselist("read_uniform", layout="planes", levels=levels, read_std=1e-4)
+    (width,) = (p for p in model.parameters_table() if p.name == "uniform.width")
+    assert not width.fixed
+    noisy = model.simulate(torch.full((1, 1, 64, 64), 0.3), generator=stream(0, "fractions"))
+    expected = (1e-8 + width.value**2 / 12) ** 0.5
+    assert abs(float(noisy.std()) / expected - 1) < 5 * (1 / (2 * 64 * 64)) ** 0.5

@@ -13,6 +13,7 @@ from noisemodel.calibration.evidence import Evidence
 from noisemodel.calibration.residuals import StaticBurst
 from noisemodel.calibration.row_spectrum import RowSpectrumFit
 from noisemodel.components import parse_noiselist
+from noisemodel.components.white import UNKNOWN_STEP
 from noisemodel.errors import InputError
 from noisemodel.sensor import Levels
 
@@ -94,7 +95,11 @@ class _Fit:
         self.freq = self._frequency() if "periodic" in words else None
         left = self._unmodelled()
         self.result.white_line = (max(evidence.line.intercept.value + left, 1e-3 * least), max(gain, 0.0))
-        quantisation = evidence.levels.adc_step**2 / 12 if "uniform" in words else 0.0
+        step = evidence.levels.rounding or min(UNKNOWN_STEP, 0.5 * max(intercept.value, 0.0) ** 0.5)
+        quantisation = step**2 / 12 if "uniform" in words else 0.0
+        if "uniform" in words and not evidence.levels.rounding:
+            self.result.start["uniform_width"] = max(step, self.floor)
+            self.note("uniform: the ADC step is not known, and variances cannot tell it from read noise; a guess")
         self.rest = intercept.less(quantisation - left)
         self.quantisation = quantisation
         for word, estimate in _ESTIMATORS.items():

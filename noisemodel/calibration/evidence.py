@@ -179,7 +179,7 @@ class Evidence:
         for axis, name in enumerate(("rows", "columns")):
             banding = self.static_lines(name, self.darks)
             shared[axis] += max(banding.value, 0.0) * (1 + 1 / len(self.darks)) / light if banding else 0.0
-        return spatial.spread(gains, temporal, *shared, "1")
+        return spatial.spread(gains, temporal, shared[0], shared[1], "1")
 
     def _spread(self, pattern: Tensor, used: Sequence[BurstMoments]) -> spatial.Spread:
         """Spread of the mean frame of some bursts."""

@@ -63,7 +63,7 @@ def _photon_transfer(e: Evidence) -> Figures:
 def _dark(e: Evidence) -> Figures:
     """White noise in the dark and its parts, all temporal noise in the dark, black level."""
     step, text = e.levels.range_dn, "root of the white variance in the dark" if e.darks else "root of the intercept"
-    quantisation = e.levels.adc_step**2 / 12
+    quantisation = e.levels.rounding**2 / 12
     yield "read_std_dn", e.line.intercept.root(text + ", quantisation included").scaled(step, "DN")
     yield (
         "read_gaussian_std_dn",

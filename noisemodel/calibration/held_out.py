@@ -84,4 +84,4 @@ class Mirrored:
 
 def with_two_frames(bursts: Sequence[StaticBurst]) -> list[StaticBurst]:
     """The bursts, single frames with ground truth as two."""
-    return [Mirrored(b) if b.shape[0] == 1 and b.truth is not None else b for b in bursts]  # type: ignore[misc]
+    return [Mirrored(b) if b.shape[0] == 1 and b.truth is not None else b for b in bursts]

@@ -138,7 +138,7 @@ def static_variance(moments: Sequence[BurstMoments], lines: Sequence[LineStats],
 def known_static(moments: Sequence[BurstMoments]) -> list[BurstMoments]:
     """Bursts whose noise-free lines are known: two or more darks, else those with ground truth."""
     darks = [m for m in moments if m.burst.kind == "dark"]
-    return darks if len(darks) > 1 else [m for m in moments if m.burst.truth is not None]
+    return darks if len(darks) > 1 else [m for m in moments if m.burst.has_truth]
 
 
 def unbiased_profile(line: LineStats) -> Tensor:

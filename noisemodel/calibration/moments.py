@@ -64,10 +64,10 @@ def burst_moments(burst: StaticBurst) -> BurstMoments:
     whatever its offset; its dark current's noise is part of the intercept.
     """
     frames = burst.shape[0]
-    binning = [] if burst.truth is not None or frames < 3 or burst.kind != "scene" else list(range(0, frames, 3))
+    binning = [] if burst.has_truth or frames < 3 or burst.kind != "scene" else list(range(0, frames, 3))
     mean = sum(frame_on_sensor(burst, t) for t in range(frames)) / frames
     assert isinstance(mean, Tensor)
-    truth = None if burst.truth is None else on_sensor(burst.truth.double(), burst.layout)
+    truth = _truth(burst)
     valid = _valid(burst, mean if truth is None else truth)
     pass_ = Residuals(burst, mean, valid, measuring=[t for t in range(frames) if t not in binning])
     measured = pass_.measured_mean
@@ -91,6 +91,12 @@ def burst_moments(burst: StaticBurst) -> BurstMoments:
         valid,
         pass_.tail if burst.kind == "dark" else torch.empty(0),
     )
+
+
+def _truth(burst: StaticBurst) -> Tensor | None:
+    """(P, H, W) ground truth, read once."""
+    truth = burst.truth if burst.has_truth else None
+    return None if truth is None else on_sensor(truth.double(), burst.layout)
 
 
 def _valid(burst: StaticBurst, reference: Tensor) -> Tensor:

@@ -51,6 +51,10 @@ class StaticBurst(Protocol):
     def truth(self) -> Tensor | None:
         """(C, H, W) noise-free exposure, where known."""
 
+    @property
+    def has_truth(self) -> bool:
+        """Whether ``truth`` is known; nothing is read."""
+
     def frame(self, t: int) -> Tensor:
         """Frame t, (C, H, W)."""
 

@@ -68,7 +68,8 @@ class _Choosing:
             self._take("shot", "variance grows with the signal")
             self._curvature()
         self._read()
-        self._take("uniform", "the ADC rounds; its step is known")
+        if self.fitted.levels.rounding:
+            self._take("uniform", "the ADC rounds; its step is known")
         row = self._best("rows", ("row1", "rowspectrum"))
         if row:
             self._growth(row)

@@ -113,7 +113,7 @@ def offset_variance(moments: Sequence[BurstMoments]) -> Estimate | None:
 
     The means of the rows', the columns' and the pixels' own noise are no common offset and come off.
     """
-    steady = [m for m in moments if m.burst.truth is not None or m.burst.kind == "dark"]
+    steady = [m for m in moments if m.burst.has_truth or m.burst.kind == "dark"]
     if not steady:
         return None
     found, whites, weights = [], [], []

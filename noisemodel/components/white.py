@@ -10,6 +10,7 @@ from noisemodel.components.base import NoiseComponent, Params, safe_sqrt, scaled
 from noisemodel.errors import InputError
 from noisemodel.sensor import Crop, Levels
 
+UNKNOWN_STEP = 1 / 1023  # of an ADC of which nothing is known: 10 bits [fraction of white]
 ZETA_2, ZETA_3, ZETA_4 = math.pi**2 / 6, 1.2020569031595942, math.pi**4 / 90
 
 
@@ -123,9 +124,9 @@ class Uniform(NoiseComponent):
 
     def __init__(self, layout: str, width: float | None = None, levels: Levels | None = None) -> None:
         """Start at ``width`` [fraction of white]; without one, the ADC step of ``levels``, fixed."""
-        step = levels.adc_step if levels is not None else 1 / 1023
+        step = levels.rounding if levels is not None and levels.rounding else UNKNOWN_STEP
         super().__init__(layout, {"width": width if width is not None else step})
-        if width is None and levels is not None:
+        if width is None and step != UNKNOWN_STEP:
             self.fix("width")
 
     def _variance(self, burst: Tensor, crop: Crop, params: Params) -> Tensor:

@@ -30,6 +30,9 @@ class ReadableBurst(StaticBurst, Protocol):
     def pixel_step(self) -> int:
         """Sensor pixels from one plane pixel to the next."""
 
+    def read_truth(self, rows: slice, columns: slice) -> Tensor:
+        """(C, h, w) noise-free exposure."""
+
     def read(self, frames: Sequence[int], rows: slice, columns: slice) -> Tensor:
         """(n, C, h, w) [fraction of white]."""
 
@@ -98,7 +101,7 @@ def read_recording(
     Raises: InputError if the burst is damaged, has one frame and no ground truth, or lies beyond ``extent``.
     """
     summary = burst.summary()
-    centred, count = burst.truth is None, min(burst.shape[0], most_frames)
+    centred, count = not burst.has_truth, min(burst.shape[0], most_frames)
     if centred and count < 2:
         raise InputError(f"{burst.path} has one frame and no ground truth; record 2 or more of a static scene")
     rows, columns = (
@@ -107,7 +110,8 @@ def read_recording(
     if min(rows.stop - rows.start, columns.stop - columns.start) < 2:
         raise InputError(f"the model's pattern covers {extent} sensor pixels, {burst.path} begins at {burst.origin}")
     frames = burst.read(range(count), rows, columns)
-    frames, reference = _referred(frames, burst.truth, summary.offsets[:count], (rows, columns))
+    truth = burst.read_truth(rows, columns) if burst.has_truth else None
+    frames, reference = _referred(frames, truth, summary.offsets[:count])
     in_dark = centred and burst.kind == "dark"
     clean = torch.zeros_like(reference) if in_dark else reference  # a dark shows offset, not light: no shot noise
     origin = (burst.origin[0] + burst.pixel_step * rows.start, burst.origin[1] + burst.pixel_step * columns.start)
@@ -117,12 +121,10 @@ def read_recording(
     )
 
 
-def _referred(
-    frames: Tensor, truth: Tensor | None, offsets: Tensor, window: tuple[slice, slice]
-) -> tuple[Tensor, Tensor]:
+def _referred(frames: Tensor, truth: Tensor | None, offsets: Tensor) -> tuple[Tensor, Tensor]:
     """Frames, less their offsets where there is no truth, and what their residuals are taken from."""
     if truth is not None:
-        return frames, truth[None, :, window[0], window[1]]
+        return frames, truth.unsqueeze(0)
     frames = frames - offsets.view(-1, 1, 1, 1)
     return frames, frames.mean(dim=0, keepdim=True)
 

@@ -77,7 +77,7 @@ def fine_counts(sample: Sample) -> Tensor:
     """Fine histogram of the valid pixels of each band, (bands, 2 REACH); sums over frames."""
     residual = sample.residual
     if sample.recording.centred:
-        residual = residual + _comb_dither(residual, sample.recording.levels.adc_step / len(residual))
+        residual = residual + _comb_dither(residual, sample.recording.levels.rounding / len(residual))
     return band_counts(fine_bins(residual, sample.scale), 2 * REACH, sample.recording).sum(dim=1)
 
 

@@ -48,6 +48,14 @@ class Levels:
         return 1.0 / self.range_dn
 
     @property
+    def rounding(self) -> float:
+        """Step that recorded values are rounded to [fraction of white]: one DN, or 0 for levels of 0 and 1.
+
+        Frames that come as fractions (SIDD) are not on a grid that anyone knows.
+        """
+        return self.adc_step if self.range_dn > 1 else 0.0
+
+    @property
     def clip_range(self) -> tuple[float, float]:
         """The range a recorded value can have [fraction of white]."""
         return self.clip if self.clip is not None else (-self.black_dn / self.range_dn, 1.0)
@@ -61,6 +69,7 @@ class Levels:
         return fraction * self.range_dn + self.black_dn
 
     def record(self, signal: Tensor) -> Tensor:
-        """Round on the DN grid, then clip: the last two steps of the camera's chain [fraction of white]."""
+        """Round on the DN grid, if there is one, then clip: the end of the camera's chain [fraction of white]."""
         low, high = self.clip_range
-        return self.to_fraction(torch.round(self.to_dn(signal))).clamp(low, high)
+        rounded = self.to_fraction(torch.round(self.to_dn(signal))) if self.rounding else signal
+        return rounded.clamp(low, high)

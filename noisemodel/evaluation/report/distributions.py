@@ -110,5 +110,5 @@ def _sample(compared: Comparison, name: str, low: float, high: float) -> np.ndar
     values = values[:: max(1, -(-len(values) // MOST_VALUES))].double()
     if compared.levels.range_dn > LEAST_RANGE_DN:
         generator = stream(compared.seed, "report", "quantiles", name)
-        values += (torch.rand(values.shape, generator=generator) - 0.5) * compared.levels.adc_step
+        values += (torch.rand(values.shape, generator=generator) - 0.5) * compared.levels.rounding
     return values.numpy()
