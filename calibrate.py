@@ -1,7 +1,8 @@
 """Calibrate a camera in closed form from darks, flats and static bursts: a noise model with 95 % intervals."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -54,7 +55,7 @@ def calibrate_folder(options: CalibrateOptions) -> None:
     if not console.is_terminal:
         console.width = 120
     target = checkpoint_file(options.out)
-    check_target(target, options.json)
+    check_target(target, options.json, options.frames)
     data = load_bursts(
         options.frames,
         black_level=options.black_level,
@@ -78,62 +79,88 @@ def calibrate_folder(options: CalibrateOptions) -> None:
     report(console, found)
 
 
-def check_target(target: Path, figures: Path | None = None) -> None:
-    """Refuse to replace a model that another program made, and a file for the figures that cannot be written."""
-    if figures is not None and (figures.is_dir() or not figures.resolve().parent.is_dir()):
-        raise InputError(f"--json {figures}: no file can be written there; name one in a folder that exists")
-    if target.is_dir():
-        raise InputError(f"{target} is a folder; -o takes a folder for the model, or a .safetensors file")
+def check_target(target: Path, figures: Path | None, frames: Path) -> None:
+    """Refuse what cannot be written, another program's model, files that are not figures, and the frames' folder."""
+    for name, path in (("-o", target), ("--json", figures)):
+        if path is None:
+            continue
+        folder = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
+        if not folder.is_dir() or not os.access(folder, os.W_OK) or path.is_dir():
+            raise InputError(f"{name} {path}: nothing can be written there; name a place in a folder of your own")
+    if figures is not None and figures.exists() and not (figures.is_file() and _is_json(figures)):
+        raise InputError(f"--json {figures} exists and is no JSON file, so it is not replaced; give another name")
+    if target.parent.resolve() == frames.resolve():
+        raise InputError(f"-o {target.parent} is the folder of the frames; the model goes elsewhere")
     if target.is_file() and noisemodel.read_provenance(target).get("program") != PROGRAM:
         raise InputError(f"{target} was not made by {PROGRAM} and is not replaced; give -o another folder")
 
 
+def _is_json(path: Path) -> bool:
+    """Whether a file holds JSON, as an earlier run left it."""
+    try:
+        json.loads(path.read_text())
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+BESIDE = (
+    "fixed_pattern.npz", "mean_dark.npz", "defects.npz", "calibration.json", "photon_transfer.png", "row_spectrum.png",
+)  # fmt: skip
+
+
 def write(found: Calibration, target: Path, options: CalibrateOptions, data: str) -> list[Path]:
-    """Write the model, the maps and pictures beside it, and the figures; returns the paths."""
+    """Write the model, the maps and pictures beside it, and the figures; returns the paths.
+
+    What an earlier calibration left there and this one does not give is removed.
+    """
     content = found.to_dict()
     noisemodel.save(found.physical, target, program=PROGRAM, options=to_dict(options), data=data, calibration=content)
     stem = "" if target.name == "model.safetensors" else f"{target.stem}_"
-    beside = {name: target.with_name(stem + name) for name in ("defects.npz", "calibration.json")}
+    beside = {name: target.with_name(stem + name) for name in BESIDE}
+    figures = json.dumps({**content.pop("figures"), **content}, indent=1, allow_nan=False) + "\n"
+    makers = _maps(found) | {"calibration.json": partial(_write_text, figures)} | _pictures(found)
     written = [target]
-    evidence = found.evidence
-    step = evidence.levels.range_dn
+    for name, path in beside.items():
+        if name in makers:
+            write_atomically(path, makers[name])
+            written.append(path)
+        else:
+            path.unlink(missing_ok=True)
+    if options.json is not None:
+        write_atomically(options.json, partial(_write_text, figures))
+        written.append(options.json)
+    return written
+
+
+def _maps(found: Calibration) -> dict[str, Callable[[Path], object]]:
+    """Name -> what writes a map of the sensor: patterns [DN above black], masks of defective pixels."""
+    evidence, step = found.evidence, found.evidence.levels.range_dn
+    makers: dict[str, Callable[[Path], object]] = {}
     if evidence.pattern is not None and evidence.clean_pattern is not None:
         for name, pattern in (("fixed_pattern.npz", evidence.clean_pattern[0]), ("mean_dark.npz", evidence.pattern)):
-            path = target.with_name(stem + name)
-            write_npz(path, mean_pattern=(pattern.squeeze(0).numpy() * step).astype(np.float32))
-            written.append(path)
+            in_dn = (pattern.squeeze(0).numpy() * step).astype(np.float32)
+            makers[name] = partial(_write_npz, {"mean_pattern": in_dn})
     if evidence.defects is not None:
         masks = {name: getattr(evidence.defects, name).squeeze(0).numpy() for name in ("mask", "hot", "noisy")}
-        write_npz(beside["defects.npz"], **masks)
-        written.append(beside["defects.npz"])
-    figures = {**content.pop("figures"), **content}
-    for path in (beside["calibration.json"], *([options.json] if options.json else [])):
-        text = json.dumps(figures, indent=1, allow_nan=False) + "\n"
-        write_atomically(path, partial(_write_text, text))
-        written.append(path)
-    for name, figure in (
-        ("photon_transfer.png", photon_transfer_panel(found)),
-        ("row_spectrum.png", row_spectrum_panel(found)),
-    ):
-        if figure is not None:
-            path = target.with_name(stem + name)
-            write_atomically(path, partial(write_png, figure))
-            written.append(path)
-    return written
+        makers["defects.npz"] = partial(_write_npz, masks)
+    return makers
+
+
+def _pictures(found: Calibration) -> dict[str, Callable[[Path], object]]:
+    """Name -> what writes a picture."""
+    figures = {"photon_transfer.png": photon_transfer_panel(found), "row_spectrum.png": row_spectrum_panel(found)}
+    return {name: partial(write_png, figure) for name, figure in figures.items() if figure is not None}
 
 
 def _write_text(text: str, path: Path) -> None:
     path.write_text(text)
 
 
-def write_npz(path: Path, **arrays: np.ndarray) -> None:
-    """Compressed arrays, written atomically."""
-
-    def fill(temporary: Path) -> None:
-        with temporary.open("wb") as handle:
-            np.savez_compressed(handle, allow_pickle=False, **arrays)
-
-    write_atomically(path, fill)
+def _write_npz(arrays: dict[str, np.ndarray], path: Path) -> None:
+    """Compressed arrays, whatever the name ends in."""
+    with path.open("wb") as handle:
+        np.savez_compressed(handle, allow_pickle=False, **arrays)
 
 
 def report(console: Console, found: Calibration) -> None:
@@ -153,7 +180,8 @@ def report(console: Console, found: Calibration) -> None:
     console.print(f"lack of fit of the line: {found.evidence.line.lack_of_fit:.2%} of the variance from light")
     _print_all(console, f"noiselist {found.physical.noiselist}", found.reasons)
     content = found.to_dict()
-    _print_all(console, "notes", content["notes"])
+    if content["notes"]:
+        _print_all(console, "notes", content["notes"])
     _print_all(console, "what this data cannot tell", content["cannot_tell"])
 
 
@@ -177,7 +205,7 @@ def _print_levels(console: Console, levels: Sequence[dict[str, Any]]) -> None:
             *figures,
             f"{level['standard_error']:.2g}",
             f"{level['fitted_dn2']:.5g}",
-            f"{level['lack_of_fit']:+.2%}",
+            "" if level["lack_of_fit"] is None else f"{level['lack_of_fit']:+.2%}",
         )
     console.print(table)
 

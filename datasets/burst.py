@@ -259,6 +259,8 @@ class BurstSet:
                 names = ", ".join(burst.name for burst in self.bursts)
                 raise InputError(f"no burst is called {pattern!r}; there are: {names}")
         kept = tuple(b for b in self.bursts if not any(fnmatchcase(b.name, pattern) for pattern in patterns))
+        if not kept:
+            raise InputError(f"{', '.join(patterns)} leaves out every burst; keep one at least")
         return replace(self, bursts=kept)
 
     @property

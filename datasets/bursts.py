@@ -53,7 +53,7 @@ def load_bursts(
     """
     root = Path(root)
     if not root.is_dir():
-        raise InputError(f"no such folder: {root}; --data_root is a folder of bursts")
+        raise InputError(f"no such folder: {root}; name a folder of bursts")
     found = list(_search(root, root))
     if not found:
         raise InputError(f"no bursts in {root}; supported are {', '.join(FORMATS)} and numbered single-page .tif")

@@ -3,7 +3,7 @@
 import csv
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,13 @@ class RunFolder:
 
     Args:
         path: the folder.
+        may_change: options that may differ when the run goes on.
+        named: the option that names the folder, for messages.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, may_change: Collection[str] = MAY_CHANGE, named: str = "--save_path") -> None:
         """Name the files; nothing is written yet."""
-        self.path = path
+        self.path, self.may_change, self.named = path, set(may_change), named
         self.config_file, self.metrics_file = path / "config.json", path / "metrics.csv"
         self.model_file, self.resume_file = path / FILE_NAME, path / "resume.ckpt"
 
@@ -43,9 +45,11 @@ class RunFolder:
             self._check_same(config)
             self._check_state()
         elif self.config_file.exists() and not overwrite:
-            raise InputError(f"{self.path} holds a run; give --resume, --overwrite true, or another --save_path")
+            raise InputError(f"{self.path} holds a run; give --resume, --overwrite true, or another {self.named}")
+        elif self.model_file.exists() and not self.config_file.exists() and not overwrite:
+            raise InputError(f"{self.path} holds a model that is no run; give another {self.named}")
         elif self.path.exists() and not self.path.is_dir():
-            raise InputError(f"--save_path {self.path} is a file; name a folder")
+            raise InputError(f"{self.named} {self.path} is a file; name a folder")
 
     def _check_same(self, config: Mapping[str, Any]) -> None:
         """Compare with the config that the run began with."""
@@ -53,7 +57,7 @@ class RunFolder:
             before = json.loads(self.config_file.read_text())
         except (OSError, json.JSONDecodeError) as error:
             raise InputError(f"{self.config_file}: cannot be read ({error}); start a new run") from error
-        for name in sorted(config.keys() - MAY_CHANGE):
+        for name in sorted(config.keys() - self.may_change):
             if before.get(name) != config[name]:
                 raise InputError(f"--{name} was {before.get(name)!r} when {self.path} began, now {config[name]!r}")
 
@@ -80,7 +84,7 @@ class RunFolder:
                 shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
             write_atomically(self.config_file, lambda file: file.write_text(json.dumps(config, indent=2) + "\n"))
         except OSError as error:
-            raise InputError(f"cannot write to {self.path} ({error.strerror}); choose another --save_path") from error
+            raise InputError(f"cannot write to {self.path} ({error.strerror}); choose another {self.named}") from error
 
     def add_metrics(self, row: Mapping[str, float]) -> None:
         """Append a row to ``metrics.csv``, in place of rows from the same step on (after a resume)."""

@@ -58,7 +58,7 @@ CASES = {
     "odd --layout mosaic": "a mosaic has even height and width, odd/bad.npz has 95x128; crop it",
     "good --noiselist shot_raed": "unknown word 'raed' in noiselist 'shot_raed' (did you mean 'read'?)",
     "good --noiselist=": "the noiselist is empty",
-    "good --noiselist shot_read --leave_out flat*": "no shot noise to learn; add brighter bursts",
+    "good --noiselist shot_read --leave_out flat*": "one light level alone tells no gain from read noise: add",
     "good --leave_out nobody": "no burst is called 'nobody'; there are: dark10",
     "good --black_level 1200": "white level must exceed black level, got 1100.0 <= 1200.0 DN",
     "good --white_level 200": "far above the white level 200 DN; give the right --white_level",
@@ -69,11 +69,11 @@ CASES = {
     "good --jsn x": "unknown option --jsn; did you mean --json?",
     "good -o other.safetensors": "other.safetensors was not made by calibrate.py and is not replaced; give -o another",
     "good -o damaged.safetensors": "damaged.safetensors: damaged or not a safetensors file",
-    "good -o folder.safetensors": "folder.safetensors is a folder; -o takes a folder for the model",
-    "good -o afile/model": "Not a directory",
+    "good -o folder.safetensors": "-o folder.safetensors: nothing can be written there",
+    "good -o afile/model": "nothing can be written there",
     "good -o /proc/model": "/proc/model",
-    "good --json nowhere/figures.json": "--json nowhere/figures.json: no file can be written there; name one",
-    "good --json empty": "--json empty: no file can be written there",
+    "good --json afile/figures.json": "--json afile/figures.json: nothing can be written there",
+    "good --json empty": "--json empty: nothing can be written there",
 }
 
 
@@ -118,3 +118,49 @@ def test_from_the_shell(place: Path) -> None:
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "frame 1 of nan/bad.npz holds NaN or infinite values; repair or leave out the burst" in done.stderr
     assert not (place / "out").exists()
+
+
+def test_what_looks_wrong_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A black level that the darks contradict, darks cut at 0, codes 16 apart, a mosaic taken for mono: a note each."""
+    rng = np.random.default_rng(0)
+
+    def frames(light: float, black: float, cells: bool = False, step: int = 1) -> np.ndarray:
+        scale = np.where(np.arange(96) % 2, 1.0, 0.7) if cells else 1.0
+        dn = 0.5 * rng.poisson(light * scale / 0.5, (4, 64, 96)) + black + 2.0 * rng.standard_normal((4, 64, 96))
+        return (np.clip(np.rint(dn), 0, 255) * step).astype(np.uint16)
+
+    cases = {
+        "black": ({"black": 64.0}, "60", "the darks show black at 64"),
+        "cut": ({"black": 3.0}, "3", "of the dark's pixels are cut at the lowest code"),
+        "step": ({"black": 64.0, "step": 16}, "1024", "all codes are 16 DN apart"),
+        "mosaic": ({"black": 64.0, "cells": True}, "64", "as a colour mosaic does; give --layout mosaic"),
+    }
+    for name, (how, black, words) in cases.items():
+        (tmp_path / name / "darks").mkdir(parents=True)
+        for index in range(2):
+            np.savez(tmp_path / name / "darks" / f"{index}.npz", frames=frames(0.0, **how))  # type: ignore[arg-type]
+        for light in (40.0, 90.0, 150.0):
+            np.savez(tmp_path / name / f"flat_{light:g}.npz", frames=frames(light, **how))  # type: ignore[arg-type]
+        given = ("--black_level", black, "--white_level", "4095", "--noiselist", "shot_read")
+        assert run(monkeypatch, tmp_path / name, "-o", tmp_path / f"model_{name}", *given) == 0
+        shown = capsys.readouterr().out
+        assert words in shown, name
+        assert sum(other in shown for _, _, other in cases.values()) == 1, name
+
+
+def test_darks_that_are_not_dark_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "f" / "darks").mkdir(parents=True)
+    for name, light in (("darks/a", 0.0), ("darks/b", 900.0), ("flat", 500.0)):
+        dn = rng.poisson(light + 64, (4, 64, 64)).astype(np.uint16)
+        np.savez(tmp_path / "f" / f"{name}.npz", frames=dn)
+    words = ("--black_level", "64", "--white_level", "4095")
+    assert run(monkeypatch, tmp_path / "f", "-o", tmp_path / "m", *words) == 2
+    assert "darks/b and darks/a differ by" in capsys.readouterr().err
+    assert run(monkeypatch, tmp_path / "f", "-o", tmp_path / "m", *words, "--leave_out", "darks/a") == 2
+    assert "the dark darks/b is brighter than flat" in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()

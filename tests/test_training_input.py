@@ -78,7 +78,7 @@ CASES = {
     "good --noiselist shot__read": "unknown word '' in noiselist 'shot__read'",
     "lit --noiselist shot_read_fixed1": "fixed1 needs a measured pattern: record darks",
     # the data
-    "nowhere": "no such folder: nowhere; --data_root is a folder of bursts",
+    "nowhere": "no such folder: nowhere; name a folder of bursts",
     "afile": "no such folder: afile",
     "empty": "no bursts in empty; supported are .npy",
     "cut": "cannot read cut/coffee.npz: BadZipFile",
@@ -97,7 +97,7 @@ CASES = {
     "good --white_level 1023": "far above the white level 1023 DN; give the right --white_level",
     "good --cfa XTRANS": "cfa must be 4 colour letters such as RGGB",
     "good --layout bayer": "--layout must be one of mosaic, planes or null, got 'bayer'",
-    "good --dataset sidd": "--dataset must be one of simulated, bursts, got 'sidd'",
+    "good --dataset sidd": "--dataset needs"
     "good --dataset simulated": "the simulated camera takes no --data_root",
     # sizes and figures
     "good --crop_size 33": "crop 33 is larger than good/coffee.npz: 32x32 per plane; give a smaller --crop_size",

@@ -52,7 +52,7 @@ class Calibration:
                 {"axis": line.axis, "freq": _rounded(line.freq), "std_dn": _rounded(line.std * e.levels.range_dn)}
                 for line in e.column_lines
             ],
-            "notes": list(self.closed.notes),
+            "notes": [*e.warnings, *self.closed.notes],
             "cannot_tell": cannot_tell(e),
             "confidence": 0.95,
         }
@@ -77,7 +77,7 @@ class Calibration:
                         "variance_dn2": _rounded(variance * unit**2),
                         "standard_error": _rounded(float(weight.sum() ** -0.5) * unit**2),
                         "fitted_dn2": _rounded(fitted * unit**2),
-                        "lack_of_fit": _rounded(variance / fitted - 1),
+                        "lack_of_fit": _rounded(variance / fitted - 1) if fitted else None,
                     }
                 )
         return found

@@ -8,16 +8,15 @@ import numpy as np
 from scipy import stats
 
 from noisemodel.calibration import spatial, waves
+from noisemodel.calibration.empirical_bayes import tail_shape
 from noisemodel.calibration.estimates import Estimate, normal
 from noisemodel.calibration.evidence import Evidence
 from noisemodel.calibration.residuals import StaticBurst
 from noisemodel.calibration.row_spectrum import RowSpectrumFit
 from noisemodel.components import parse_noiselist
 from noisemodel.components.white import UNKNOWN_STEP
-from noisemodel.errors import InputError
 from noisemodel.sensor import Levels
 
-WIDEST = 0.2  # relative standard error of the gain beyond which it is not told
 NO_PRNU = 1e-6  # std of the gain map where no flat was measured: none to speak of
 FLOOR = 0.02  # smallest start value of a std, relative to the dark noise: a log cannot start at zero
 
@@ -146,16 +145,7 @@ class _Fit:
 
     def shot(self) -> None:
         gain = self.transfer.gain
-        if gain.value <= 0:
-            raise InputError(
-                f"variance does not grow with signal (slope {gain.value:.2e}): no shot noise to learn; add brighter "
-                "bursts, or leave 'shot' out of the noiselist"
-            )
-        if self.transfer.sampling_error > WIDEST * gain.value:
-            raise InputError(
-                f"the signals span too little to tell gain from read noise (gain {gain.value:.2e} "
-                f"+- {self.transfer.sampling_error:.1e} of white): add darks, or bursts at other light levels"
-            )
+        self.transfer.check_gain()
         self.keep("shot_gain", "shot.gain", gain, exact=True)
 
     def excess(self) -> None:
@@ -170,7 +160,7 @@ class _Fit:
         if len(tail) < 1000:
             tail = np.random.default_rng(0).standard_normal(20_000)
             self.note("readtl: its shape needs dark bursts; starts near a Gaussian")
-        shape = float(np.clip(stats.ppcc_max(tail, brack=(-0.3, 0.3)), -0.4, 0.5))
+        shape = tail_shape(tail)
         share = 0.5 if {"read", "readmap"} & set(self.words) else 1.0
         factor = share / float(stats.tukeylambda.var(shape))
         self.result.start["readtl_lambda"] = shape

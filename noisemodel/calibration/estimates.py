@@ -25,8 +25,9 @@ class Estimate:
         return replace(self, value=self.value * factor, low=self.low * factor, high=self.high * factor, unit=unit)
 
     def root(self, estimator: str = "") -> "Estimate":
-        """sqrt of a variance; what lies below zero becomes zero."""
-        value, low, high = (max(x, 0.0) ** 0.5 for x in (self.value, self.low, self.high))
+        """sqrt of a variance; what lies below zero becomes zero, with the upper end that an estimate of zero has."""
+        ends = (self.value, self.low, max(self.high, self.high - self.value))
+        value, low, high = (max(x, 0.0) ** 0.5 for x in ends)
         return Estimate(value, low, high, self.unit, estimator or self.estimator)
 
     def to_dict(self) -> dict[str, float | str | None]:

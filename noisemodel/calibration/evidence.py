@@ -1,6 +1,7 @@
 """Everything that a set of bursts says of its camera, each measured once and when asked for."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from noisemodel.calibration import spatial, waves
 from noisemodel.calibration.estimates import Estimate
-from noisemodel.calibration.held_out import with_two_frames
+from noisemodel.calibration.held_out import Window, windowed, with_two_frames
 from noisemodel.calibration.line_terms import (
     dark_enough,
     growing_variance,
@@ -20,6 +21,7 @@ from noisemodel.calibration.moments import BurstMoments, burst_moments
 from noisemodel.calibration.photon_transfer import PhotonTransfer, photon_transfer
 from noisemodel.calibration.residuals import StaticBurst
 from noisemodel.calibration.row_spectrum import RowSpectrumFit, fit_row_spectrum
+from noisemodel.calibration.sanity import check_darks, check_moments, check_size, warnings
 from noisemodel.errors import InputError
 from noisemodel.sensor import Levels
 
@@ -36,16 +38,40 @@ class Evidence:
         progress: Callable[[Iterable[StaticBurst]], Iterable[StaticBurst]] = iter,
     ) -> None:
         """Read the bursts; raises InputError if no pixel is valid or a burst has one frame."""
-        bursts = with_two_frames(bursts)
-        for burst in bursts:
+        looks = [with_two_frames(windowed(burst)) for burst in bursts]
+        for burst in looks:
             if burst.shape[0] < 2:
                 raise InputError(f"{burst.name} has one frame; noise over time needs 2 or more of a static scene")
+            check_size(burst)
         self.levels = levels
-        self.moments = [burst_moments(burst) for burst in progress(bursts)]
+        self._flats: list[BurstMoments] = []
+        self.moments = [self._measured(burst) for burst in progress(looks)]
         if not sum(len(m.levels.signal) for m in self.moments):
             raise InputError(
                 "no pixel lies between the black level and 95 % of white; expose otherwise, or check levels"
             )
+        check_darks(self.moments)
+
+    def _measured(self, burst: StaticBurst) -> BurstMoments:
+        """Moments of a burst; its maps only where something needs them: darks and flats, by name or by evenness."""
+        moments = burst_moments(burst)
+        check_moments(moments)
+        for look in (burst, getattr(burst, "burst", None)):
+            if isinstance(look, Window):
+                look.release()
+        if moments.burst.kind == "dark":
+            return moments
+        if moments.burst.kind == "flat" or spatial.is_even(moments):
+            self._flats.append(moments)
+            return moments
+        return without_maps(moments)
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        """What may be wrong with the data or its levels."""
+        offset = spatial.black_offset(self.darks)
+        black = None if offset is None else self.levels.black_dn + offset.value * self.levels.range_dn
+        return warnings(self.moments, self.levels, black)
 
     @property
     def darks(self) -> list[BurstMoments]:
@@ -161,7 +187,7 @@ class Evidence:
     @cached_property
     def flat(self) -> BurstMoments | None:
         """The brightest flat, by name or by evenness; None without one."""
-        even = [m for m in self.lit if (m.burst.kind == "flat" or spatial.is_even(m)) and float(m.mean.mean()) > 0]
+        even = [m for m in self._flats if float(m.mean.mean()) > 0]
         flats = [m for m in even if float(m.valid.double().mean()) > UNCUT]
         return max(flats, key=lambda m: float(m.mean.mean())) if flats else None
 
@@ -205,3 +231,13 @@ class Evidence:
     def tail(self) -> Tensor:
         """A sample of standardised dark residuals; empty without darks."""
         return torch.cat([m.tail for m in self.moments])
+
+
+def without_maps(moments: BurstMoments) -> BurstMoments:
+    """The same with row means in place of the mean, and overall means of variance and of valid: views of a few values.
+
+    Shapes, `BurstMoments.mean_square` and sums over all pixels stay what they are.
+    """
+    mean = moments.mean.mean(dim=-1, keepdim=True).expand_as(moments.mean)
+    variance, valid = (values.double().mean().expand_as(moments.mean) for values in (moments.variance, moments.valid))
+    return replace(moments, mean=mean, variance=variance, valid=valid)

@@ -12,6 +12,8 @@ from noisemodel.errors import InputError
 
 Array = np.ndarray
 
+WIDEST = 0.2  # relative standard error of the gain beyond which it is not told
+
 
 @dataclass(frozen=True)
 class Level:
@@ -47,6 +49,25 @@ class PhotonTransfer:
     lack_of_fit: float
     freedom: int
     levels: tuple[Level, ...]
+
+    def check_gain(self) -> None:
+        """Raise InputError unless the signals tell a gain from the read noise."""
+        gain = self.gain.value
+        if not np.isfinite(self.sampling_error):
+            raise InputError(
+                "one light level alone tells no gain from read noise: add brighter bursts or darks, or leave 'shot' out of "
+                "the noiselist"
+            )
+        if self.sampling_error > WIDEST * abs(gain):
+            raise InputError(
+                f"the signals span too little to tell gain from read noise (gain {gain:.2e} "
+                f"+- {self.sampling_error:.1e} of white): add darks, or bursts at other light levels"
+            )
+        if gain <= 0:
+            raise InputError(
+                f"variance does not grow with signal (slope {gain:.2e}): no shot noise to learn; add brighter "
+                "bursts, or leave 'shot' out of the noiselist"
+            )
 
 
 def photon_transfer(

@@ -11,6 +11,8 @@ from scipy import stats
 
 from noisemodel.calibration import spatial, waves
 from noisemodel.calibration.closed_form import from_evidence
+from noisemodel.calibration.empirical_bayes import tail_shape
+from noisemodel.calibration.estimates import NORMAL
 from noisemodel.calibration.evidence import Evidence
 from noisemodel.calibration.held_out import SomeFrames
 from noisemodel.calibration.line_terms import dark_enough
@@ -24,7 +26,7 @@ from noisemodel.sensor import Levels
 
 LEAST_FRAMES = 4
 LEAST_GAIN = 0.5  # nats: of a few bursts no more can be asked
-CLEAR = 2.0  # standard errors by which a word must raise the score
+CLEAR = 3.0  # standard errors by which a word must raise the score
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class _Choosing:
 
     def choice(self) -> Choice:
         """Ask every question."""
-        if self.fitted.lit and self.fitted.line.gain.value > 0:
+        if self.fitted.lit:
+            self.fitted.line.check_gain()
             self._take("shot", "variance grows with the signal")
             self._curvature()
         self._read()
@@ -134,6 +137,9 @@ class _Choosing:
             return
         tail = torch.cat([m.tail for m in darks]).numpy()
         variance = self.fitted.line.intercept.value
+        if not variance > 0:
+            self._take("read", "frames in the dark show no white noise")
+            return
         plain = stats.norm.logpdf(tail, scale=max(variance, 1e-300) ** 0.5)
         candidates = {"readtl": self._tukey(tail, variance)}
         law = spatial.read_law(self.fitted.darks)
@@ -151,7 +157,7 @@ class _Choosing:
     @staticmethod
     def _tukey(sample: np.ndarray, variance: float) -> np.ndarray:
         """Log density of the Tukey-lambda law of that variance whose shape fits the sample's quantiles."""
-        shape = float(np.clip(stats.ppcc_max(sample, brack=(-0.3, 0.3)), -0.4, 0.5))
+        shape = tail_shape(sample)
         scale = (variance / float(stats.tukeylambda.var(shape))) ** 0.5
         return np.asarray(stats.tukeylambda.logpdf(sample, shape, scale=scale).clip(-700))
 
@@ -249,7 +255,7 @@ class _Choosing:
             self._decide(word, gain.flatten().numpy(), "mean frames")
         for word, name in (("rowt", "rows"), ("colt", "columns")):
             found = self.held.static_lines(name)
-            if found is not None and found.low > 0:
+            if found is not None and found.value - CLEAR / NORMAL * (found.value - found.low) > 0:
                 self._take(word, f"{name} of dark bursts differ beyond their temporal noise")
             else:
                 self.reasons.append(f"no {word}: " + ("not seen" if found else "needs two dark bursts"))

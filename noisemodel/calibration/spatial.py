@@ -13,6 +13,7 @@ from noisemodel.calibration.estimates import Estimate, chi_square, joined, norma
 from noisemodel.calibration.moments import BurstMoments
 
 DEFECT_RATE = 1e-5  # false alarms per pixel of the tests for defects
+WHOLE = 0.9  # share of a dark's pixels that must be clear of the clip range's ends to tell a law of pixels
 EVEN = 0.1  # of the median: what lamp and lens do to a flat
 SHADING_DEGREE = 3  # of the polynomial that takes lamp and lens out of a flat
 
@@ -184,11 +185,13 @@ def _share(found: int, of: int) -> Estimate:
 
 def read_law(darks: Sequence[BurstMoments]) -> PixelLaw | None:
     """The law of each pixel's variance in the dark [white, squared]; None without darks of one window."""
-    if dark_pattern(darks) is None:
+    if dark_pattern(darks) is None or min(float(m.valid.double().mean()) for m in darks) < WHOLE:
         return None
     freedom = sum(m.used - 1 for m in darks)
     variance = sum(m.variance * (m.used - 1) for m in darks) / freedom
     assert isinstance(variance, Tensor)
+    if float(variance.median()) <= 0:  # read noise below the ADC step
+        return None
     return law_of_variances(variance, freedom)
 
 

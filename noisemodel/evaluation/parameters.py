@@ -17,7 +17,7 @@ from noisemodel.sensor import Levels
 
 WHITE = ("read", "readtl", "readmap", "uniform")
 LINE, LINE_FACT = re.compile(r"(\w+)\.line(\d+)"), re.compile(r"\.(freq|jitter|steady)\d+$")
-UNITS = {"white": "", "white/e-": " per e⁻", "1": " of signal", "cycles/px": " cycles/px"}
+UNITS = {"white": "", "white/e-": " per e⁻", "1": "", "cycles/px": " cycles/px"}
 Interval = tuple[float, float]
 Calibration = Mapping[str, Any]  # what a checkpoint's provenance holds under "calibration"; any part may be absent
 
