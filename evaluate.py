@@ -1,276 +1,38 @@
-"""Judge models: how well generated noise matches real noise."""
+"""Judge models: how well generated noise matches real noise, and how well noise is removed."""
 
-import fnmatch
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Literal
-
-from rich.console import Console
-
-import noisemodel
-from datasets import Burst, BurstSet, DataOptions, load_dataset
-from noisemodel import InputError, NoiseGenerator
-from noisemodel.calibration import calibrate
-from noisemodel.calibration.camera import AUTO
-from noisemodel.checkpoint import checkpoint_file, write_atomically
-from noisemodel.commandline import option, run
-from noisemodel.components import parse_noiselist
-from noisemodel.evaluation.baselines import (
-    DarkFrames,
-    ModelNoise,
-    NoiseSource,
-    fit_gaussian,
-    fit_poisson_gaussian,
-)
-from noisemodel.evaluation.fidelity import chosen_metrics
-from noisemodel.evaluation.fidelity_report import (
-    Judged,
-    csv_text,
-    definitions,
-    markdown_text,
-    ratio_table,
-    value_table,
-)
-from noisemodel.evaluation.figure_style import write_png
-from noisemodel.evaluation.judging import judge
-from noisemodel.evaluation.panel_fidelity import fidelity_panel
-from noisemodel.evaluation.recording import Recording, pattern_extent, read_recording
-
-MOST_VALUES = 16_000_000  # of one recording, all frames: some 500 MB while it is compared
-WIDTH = 150  # of tables that do not go to a terminal
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class NoiseOptions:
-    """Options of ``evaluate.py noise``."""
+class Command(NamedTuple):
+    """A row of the table: the module whose ``main(words)`` runs it, and what it does."""
 
-    checkpoint: tuple[Path, ...] = option((), "models to judge: run folders or .safetensors files")
-    dataset: Literal["bursts", "simulated"] | None = option(None, "real noise; bursts with --data_root")
-    data_root: Path | None = option(None, "folder of bursts")
-    black_level: float | None = option(None, "of the bursts [DN]")
-    white_level: float | None = option(None, "of the bursts [DN]")
-    layout: Literal["mosaic", "planes"] | None = option(None, "of the bursts")
-    cfa: str | None = option(None, "colours of a mosaic by position, e.g. RGGB")
-    test: tuple[str, ...] = option((), "name patterns of the bursts that are judged, e.g. 'dark_*'; the rest is fitted")
-    noiselist: str = option(AUTO, "of the closed-form model that is fitted here; auto: what held-out frames ask for")
-    metrics: tuple[str, ...] = option((), "names; all that fit the data if not given")
-    frames: int = option(16, "most frames of a burst")
-    crop: int | None = option(None, "side of what is compared [sensor pixels]; all that 16 million values hold")
-    draws: int = option(200, "bootstrap resamples; 0 for no intervals")
-    csv: Path | None = option(None, "file for all figures")
-    markdown: Path | None = option(None, "file for the tables")
-    figure: Path | None = option(None, "PNG file for the picture")
-    seed: int = option(0, "of the generated noise, the resampling and the simulated camera")
-
-    def __post_init__(self) -> None:
-        """Refuse what no run can use."""
-        for name, least in (("frames", 2), ("crop", 64), ("draws", 0)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise InputError(f"--{name} must be at least {least}, got {value}")
-        for name in ("csv", "markdown", "figure"):
-            path: Path | None = getattr(self, name)
-            if path is not None and (path.is_dir() or any(parent.is_file() for parent in path.parents)):
-                raise InputError(f"--{name} {path} is a folder, or lies below a file; give a file in a folder")
-        chosen_metrics(self.metrics)
-        if self.noiselist != AUTO:
-            parse_noiselist(self.noiselist)
-
-
-@dataclass(frozen=True)
-class Split:
-    """Bursts that models are fitted on, and bursts that are judged."""
-
-    fitted: tuple[Burst, ...]
-    judged: tuple[Burst, ...]
+    module: str
     about: str
 
 
-def noise(options: NoiseOptions) -> None:
-    """Compare the noise of models and baselines with real noise; print and write the tables."""
-    console = Console(soft_wrap=True, markup=False, highlight=False)
-    models = {name: noisemodel.load(path) for name, path in _names(options.checkpoint).items()}
-    data = _load(options)
-    for name, model in models.items():
-        _check_fit(name, model, data)
-    split = split_bursts(data.bursts, options.test)
-    if not set(split.fitted).isdisjoint(split.judged):
-        console.print("warning: too few bursts to set some apart; all are fitted on and judged")
-    sources, notes = fit_sources(replace(data, bursts=split.fitted), models, split, options)
-    for note in notes:
-        console.print(note)
-    at = list(_judged_recordings(split.judged, sources, options))
-    protocol = [*_protocol(data, split, next(iter(at))(), options), *notes]
-    judged = judge(at, sources, metrics=options.metrics or None, draws=options.draws, seed=options.seed)
-    tables = Console(width=None if console.is_terminal else WIDTH, markup=False)
-    for table in (value_table(judged), ratio_table(judged)):
-        tables.print(table)
-    for line in (*definitions(judged), *protocol):
-        console.print(line)
-    _write(judged, protocol, options, console)
-
-
-def fit_sources(
-    data: BurstSet, models: Mapping[str, NoiseGenerator], split: Split, options: NoiseOptions
-) -> tuple[dict[str, NoiseSource], list[str]]:
-    """Baselines and the closed-form model fitted on ``data``, and the models given; and notes on what is left out."""
-    notes = []
-    recordings = [read_recording(b, size=_side(b, options), most_frames=options.frames) for b in data.bursts]
-    line = fit_poisson_gaussian(recordings)
-    sources: dict[str, NoiseSource] = {"gaussian": fit_gaussian(recordings), "poisson-gaussian": line}
-    covering = tuple(dark for dark in data.darks if all(_covers(dark, burst) for burst in split.judged))
-    if covering:
-        sources["dark-frames"] = DarkFrames(line.gain, covering)
-    else:
-        notes.append("dark-frames: left out, no dark burst to fit on covers what is judged")
-    try:
-        sources["calibrated"] = ModelNoise(calibrated_model(data, options.noiselist))
-    except InputError as error:
-        notes.append(f"calibrated: left out, {error}")
-    return sources | {name: ModelNoise(model) for name, model in models.items()}, notes
-
-
-def calibrated_model(data: BurstSet, noiselist: str) -> NoiseGenerator:
-    """The closed-form model of the bursts; "auto" chooses its words by held-out frames."""
-    physical = calibrate(data.bursts, data.levels, noiselist=noiselist, sensor_size=data.sensor_size).physical
-    return NoiseGenerator(physical, channels=data.bursts[0].shape[1]).eval()
-
-
-def split_bursts(bursts: Sequence[Burst], patterns: Sequence[str]) -> Split:
-    """Judge the bursts whose names match, fit on the rest; without patterns, every second dark and every second other.
-
-    Where that leaves a side without a burst other than dark, all are fitted on and judged. One dark alone is fitted on.
-
-    Raises: InputError if a pattern matches nothing, or all bursts match.
-    """
-    names = ", ".join(burst.name for burst in bursts)
-    for pattern in patterns:
-        if not any(fnmatch.fnmatchcase(burst.name, pattern) for burst in bursts):
-            raise InputError(f"--test {pattern!r} matches no burst; there are: {names}")
-    if patterns:
-        judged = tuple(b for b in bursts if any(fnmatch.fnmatchcase(b.name, pattern) for pattern in patterns))
-        if len(judged) == len(bursts):
-            raise InputError(f"--test matches every burst and leaves none to fit on; there are: {names}")
-        about = "split by --test"
-    else:
-        ordered = sorted(bursts, key=lambda burst: burst.name)
-        kinds = [[b for b in ordered if (b.kind == "dark") == dark] for dark in (True, False)]
-        if len(kinds[1]) < 2:
-            return Split(tuple(bursts), tuple(bursts), "no split: all bursts are fitted on and judged")
-        judged = tuple(burst for kind in kinds for burst in kind[1::2])
-        about = "split by default: every second dark and every second other burst, by name"
-    return Split(tuple(burst for burst in bursts if burst not in judged), judged, about)
-
-
-def _judged_recordings(
-    bursts: Sequence[Burst], sources: Mapping[str, NoiseSource], options: NoiseOptions
-) -> Iterator[Callable[[], Recording]]:
-    """What reads each recording, on the pixels that all models' patterns cover."""
-    models = [source.model for source in sources.values() if isinstance(source, ModelNoise)]
-    extents = [extent for model in models if (extent := pattern_extent(model)) is not None]
-    extent = (min(e[0] for e in extents), min(e[1] for e in extents)) if extents else None
-    for burst in bursts:
-
-        def read(burst: Burst = burst) -> Recording:
-            return read_recording(burst, size=_side(burst, options), most_frames=options.frames, extent=extent)
-
-        yield read
-
-
-def _side(burst: Burst, options: NoiseOptions) -> int:
-    """Side of the crop [sensor pixels], even."""
-    if options.crop is not None:
-        return options.crop
-    values = min(burst.shape[0], options.frames) * (1 if burst.layout == "mosaic" else burst.shape[1])
-    return int((MOST_VALUES / values) ** 0.5) // 2 * 2
-
-
-def _covers(dark: Burst, burst: Burst) -> bool:
-    """Whether a dark has every sensor pixel of a burst."""
-    axes = [(dark.origin[a], burst.origin[a], dark.shape[2 + a], burst.shape[2 + a]) for a in (0, 1)]
-    step = burst.pixel_step
-    return all(first <= start and start + step * n <= first + step * m for first, start, m, n in axes)
-
-
-def _names(paths: Sequence[Path]) -> dict[str, Path]:
-    """A name for each checkpoint: its run folder's, or the file's own where it has one; numbered where they repeat."""
-    found: dict[str, Path] = {}
-    for path in paths:
-        file = checkpoint_file(path.resolve())
-        name = file.parent.name if file.name == "model.safetensors" else file.stem
-        count = sum(known == name or known.startswith(f"{name} (") for known in found)
-        found[f"{name} ({count + 1})" if count else name] = path
-    return found
-
-
-def _check_fit(name: str, model: NoiseGenerator, data: BurstSet) -> None:
-    """Raise InputError where a model cannot make this data's noise."""
-    if model.physical.layout != data.layout:
-        raise InputError(
-            f"{name} is for {model.physical.layout}, the data is {data.layout}; give --layout or other data"
-        )
-    if model.network is not None and model.channels != data.bursts[0].shape[1]:
-        raise InputError(
-            f"{name} is for {model.channels} planes, the data has {data.bursts[0].shape[1]}; give other data"
-        )
-
-
-def _load(options: NoiseOptions) -> BurstSet:
-    """The real noise that the options name."""
-    name = options.dataset or ("simulated" if options.data_root is None else "bursts")
-    given = (options.data_root, options.black_level, options.white_level, options.layout, options.cfa, options.seed)
-    return load_dataset(name, DataOptions(*given))
-
-
-def _protocol(data: BurstSet, split: Split, at: Recording, options: NoiseOptions) -> list[str]:
-    """How it was compared."""
-    size = "x".join(str(n * (2 if at.layout == "mosaic" else 1)) for n in at.frames.shape[-2:])
-    reference = (
-        "each half of the frames' own mean; what is constant over a burst cancels" if at.centred else "the truth"
-    )
-    return [
-        f"data: {data.name}, black {data.levels.black_dn:g}, white {data.levels.white_dn:g} DN; {split.about}",
-        f"judged: {', '.join(burst.name for burst in split.judged)}",
-        f"fitted on: {', '.join(burst.name for burst in split.fitted)}",
-        f"frames: {len(at.frames)} of a burst, even against odd ones; {size} sensor pixels at {tuple(at.origin)}",
-        f"residuals from {reference}; saturated pixels left out",
-        f"intervals: {options.draws} resamples of recordings and of bands of 64 rows; seed {options.seed}",
-        "mean ratio: geometric mean over ks, w1, variance_curve, spectra and autocorrelation, of those used",
-    ]
-
-
-def _write(judged: Sequence[Judged], protocol: Sequence[str], options: NoiseOptions, console: Console) -> None:
-    """The files that were asked for."""
-    writers: list[tuple[Path | None, Callable[[Path], object]]] = [
-        (options.csv, lambda path: path.write_text(csv_text(judged))),
-        (options.markdown, lambda path: path.write_text(markdown_text(judged, protocol))),
-        (options.figure, lambda path: write_png(fidelity_panel(judged, note="\n".join(protocol[3:6])), path)),
-    ]
-    for path, write in writers:
-        if path is not None:
-            write_atomically(path, write)
-            console.print(str(path))
+COMMANDS: dict[str, Command] = {
+    "noise": Command("evaluate_noise", "generated against real noise, on bursts"),
+    "sidd-noise": Command("evaluate_sidd", "generated against real noise on SIDD, per phone and ISO"),
+    "sidd-denoise": Command("evaluate_sidd_denoise", "PSNR and SSIM on SIDD's validation blocks; benchmark submission"),
+    "compare": Command("evaluate_compare", "two sources of noise, or real frames, side by side on the same images"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the subcommand that the first word names; returns its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    known = ", ".join(COMMANDS)
     if words and words[0] in ("-h", "--help"):
-        print(f"usage: evaluate.py COMMAND [options]\n\n{__doc__}\n\ncommands: {known}; evaluate.py COMMAND --help")
+        rows = "\n".join(f"  {name:<13} {command.about}" for name, command in COMMANDS.items())
+        print(f"usage: evaluate.py COMMAND [options]\n\n{__doc__}\n\ncommands:\n{rows}\n\nevaluate.py COMMAND --help")
         return 0
     if not words or words[0] not in COMMANDS:
         got = f"unknown command {words[0]!r}" if words else "no command"
-        print(f"evaluate.py: error: {got}; known: {known}", file=sys.stderr)
+        print(f"evaluate.py: error: {got}; known: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    return COMMANDS[words[0]](words[1:])
-
-
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
-    "noise": lambda words: run(noise, NoiseOptions, "noise: generated against real noise.", words),
-}
+    return int(import_module(COMMANDS[words[0]].module).main(words[1:]))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from matplotlib.image import imread
 import evaluate
 import noisemodel
 from datasets import DATASETS, load_bursts, simulated_bursts
+from evaluate_noise import split_bursts
 from noisemodel import Levels, NoiseGenerator, PhysicalNoise
 from noisemodel.evaluation.figure_style import DPI
 
@@ -109,7 +110,7 @@ def test_split(folder: Path) -> None:
     by_name = {burst.name: burst for burst in bursts}
 
     def names(*given: str, test: tuple[str, ...] = ()) -> tuple[list[str], list[str]]:
-        split = evaluate.split_bursts([by_name[name] for name in given], test)
+        split = split_bursts([by_name[name] for name in given], test)
         return [b.name for b in split.fitted], [b.name for b in split.judged]
 
     assert names(*by_name) == (["bright_a", "bright_c", "dark_1"], ["dark_2", "bright_b"])
@@ -133,11 +134,17 @@ def test_too_few_bursts_are_said(folder: Path, tmp_path: Path, capsys: pytest.Ca
 
 
 def test_commands(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    for words, message in ((["denois"], "unknown command 'denois'; known: noise"), ([], "no command; known: noise")):
+    known = ", ".join(evaluate.COMMANDS)
+    assert known == "noise, sidd-noise, sidd-denoise, compare"
+    for words, message in ((["denois"], "unknown command 'denois'"), ([], "no command")):
         assert run(*words) == 2
         out, err = capsys.readouterr()
-        assert err == f"evaluate.py: error: {message}\n" and not out
-    assert run("--help") == 0 and "commands: noise" in capsys.readouterr().out
+        assert err == f"evaluate.py: error: {message}; known: {known}\n" and not out
+    assert run("--help") == 0
+    page = capsys.readouterr().out
+    for name, command in evaluate.COMMANDS.items():
+        assert f"  {name} " in page and command.about in page
+        assert run(name, "--help") == 0 and f"{name}: " in capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", ["evaluate.py", "noise", "--help"])
     with pytest.raises(SystemExit) as stop:
         evaluate.main()
