@@ -1,0 +1,94 @@
+"""The physical prior: a sum of a sensor's noise terms whose parameters are learned, common or from z_n by image."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from noisemodel.errors import InputError
+from noisemodel.physical import PhysicalNoise
+from nrgan.networks import LATENT, at_least_float32
+
+NOISELIST = "shot_read"
+WIDTH = 32  # of the head's hidden layer
+# Where training starts unless told [fraction of white]; words without a row start at the library's values.
+START = {"shot": {"shot_gain": 5e-3}, "read": {"read_std": 2e-2}}
+
+
+def physical_noise(noiselist: str | None, base: PhysicalNoise | None = None) -> PhysicalNoise:
+    """The model of a noiselist (default shot_read) for images in [0, 1], or a copy of ``base``.
+
+    Raises: InputError for a wrong word, a mosaic, or a noiselist that ``base`` contradicts.
+    """
+    if base is not None:
+        if base.layout != "planes":
+            raise InputError(f"--noise_init is for layout 'planes', got {base.layout!r}; calibrate mono or RGB images")
+        if noiselist not in (None, base.noiselist):
+            raise InputError(f"--noise_init has noiselist {base.noiselist!r}, got --noiselist {noiselist!r}; leave one")
+        return copy.deepcopy(base)
+    words = noiselist or NOISELIST
+    start: dict[str, Any] = {key: value for word in words.split("_") for key, value in START.get(word, {}).items()}
+    return PhysicalNoise.from_noiselist(words, layout="planes", **start)
+
+
+class PhysicalPrior(nn.Module):
+    """log p_k = log p0_k + h_k(z_n): each positive parameter of each image; without a head, p = p0 for all.
+
+    The head h is Linear, tanh, Linear without bias (p0 is its bias), and starts at 0.
+
+    Args:
+        physical: holds log p0; what is fixed in it stays as it is for all images.
+        per_image: whether there is a head.
+        generator: draws the start weights.
+    """
+
+    def __init__(self, physical: PhysicalNoise, per_image: bool, *, generator: torch.Generator) -> None:
+        """Find the parameters that may vary; raises InputError if nothing is left to learn."""
+        super().__init__()
+        self.physical = physical
+        if not any(leaf.requires_grad for leaf in physical.parameters()):
+            raise InputError(f"noiselist {physical.noiselist!r} leaves nothing to learn: every parameter is fixed")
+        self.varying = [
+            f"{component.name}.{key}"
+            for component in physical.each()
+            for key in component.units
+            if key in component.log and component.log[key].ndim == 0 and component.log[key].requires_grad
+        ]
+        self.head: nn.Sequential | None = None
+        if per_image and self.varying:
+            first, last = nn.Linear(LATENT, WIDTH), nn.Linear(WIDTH, len(self.varying), bias=False)
+            nn.init.xavier_uniform_(first.weight, generator=generator)
+            for zero in (first.bias, last.weight):
+                nn.init.zeros_(zero)
+            self.head = nn.Sequential(first, nn.Tanh(), last)
+
+    def parameters_of(self, latent: Tensor) -> dict[str, Tensor]:
+        """(N, 128) z_n -> name: (N,) values; empty where all images share theirs."""
+        if self.head is None:
+            return {}
+        shifts = at_least_float32(self.head(latent))
+        return {name: (self.log_of(name) + shifts[:, k]).exp() for k, name in enumerate(self.varying)}
+
+    def log_of(self, name: str) -> Tensor:
+        """log p0 of a parameter that may vary."""
+        word, key = name.split(".")
+        return self.physical.component(word).log[key]
+
+    @torch.no_grad()
+    def typical(self, *, generator: torch.Generator) -> PhysicalNoise:
+        """A copy of the physical model at the median parameters over images."""
+        model = copy.deepcopy(self.physical)
+        for name, quantiles in self.spread(generator=generator).items():
+            word, key = name.split(".")
+            model.component(word).store(key, float(quantiles[1]))
+        return model
+
+    @torch.no_grad()
+    def spread(self, *, generator: torch.Generator, count: int = 1024) -> dict[str, Tensor]:
+        """name -> (3,): 5 %, 50 % and 95 % quantile of each parameter over images."""
+        device = next(self.physical.parameters()).device
+        latent = torch.randn((count, LATENT), generator=generator, device=generator.device).to(device)
+        values = self.parameters_of(latent) or {name: self.log_of(name).exp().expand(count) for name in self.varying}
+        at = torch.tensor([0.05, 0.5, 0.95], device=device)
+        return {name: value.quantile(at) for name, value in values.items()}

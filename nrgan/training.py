@@ -1,0 +1,253 @@
+"""Training runs of NR-GAN in pytorch-lightning: options, batches by step, compiling, what is recorded when."""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from noisemodel.commandline import option
+from noisemodel.errors import InputError
+from noisemodel.streams import stream
+from nrgan.corruption import NoisyImages
+from nrgan.corruption import Sampler as Order
+from nrgan.models import LearnedNoise
+from nrgan.share import Share
+from nrgan.step import Networks, Optimisers, StepSettings, build_optimisers, train_step
+
+SHOWN_AT_FIRST = 10  # steps whose losses are read one by one
+
+# Option -> least value, and the value that it must stay below.
+RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("num_iterations", "batch_size", "g_bs_multiple", "num_critic"), (1, torch.inf)),
+    **dict.fromkeys(("display_interval", "checkpoint_interval"), (1, torch.inf)),
+    **dict.fromkeys(("snapshot_interval", "visualize_interval"), (0, torch.inf)),
+    **dict.fromkeys(("g_channels", "d_channels"), (1, torch.inf)),
+    **dict.fromkeys(("g_lr", "d_lr", "physics_lr", "lambda_r1", "lambda_ds"), (0, torch.inf)),
+    **dict.fromkeys(("beta1", "beta2"), (0, 1)),
+    "model_average_beta": (0, 1.0 + 1e-12),
+}
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """The published settings (Kaneko & Harada 2020, appendix), and how a run is recorded."""
+
+    num_iterations: int = option(200_000, "training steps")
+    batch_size: int = option(64, "real images per critic step, over all GPUs")
+    g_bs_multiple: int = option(2, "the generators' batch is so many times batch_size")
+    g_lr: float = option(2e-4, "Adam step of G_x and G_n")
+    d_lr: float = option(2e-4, "Adam step of the critic")
+    physics_lr: float = option(5e-3, "Adam step of the logs of physical parameters (physnrgan)")
+    beta1: float = option(0.0, "Adam beta1")
+    beta2: float = option(0.99, "Adam beta2")
+    lambda_r1: float = option(10.0, "weight of the critic's squared slope at real images")
+    lambda_ds: float = option(0.02, "weight of the diversity of the noise")
+    g_channels: int = option(128, "channels of G_x and G_n")
+    d_channels: int = option(128, "channels of the critic")
+    model_average_beta: float = option(0.999, "weight of the past in the averages that are sampled and saved")
+    num_critic: int = option(1, "critic steps per step of the generators")
+    display_interval: int = option(100, "steps between rows of metrics.csv")
+    snapshot_interval: int = option(5000, "steps between snapshots; 0: only at the end")
+    visualize_interval: int = option(5000, "steps between pictures; 0: only at the end")
+    checkpoint_interval: int = option(1000, "steps between states to resume from")
+    data_seed: int = option(0, "of the noise in the data")
+    model_seed: int = option(0, "of weights, order of the images and everything drawn in training")
+    no_clip: bool = option(False, "leave noisy images, real and generated, beyond black and white unclipped")
+    deterministic: bool = option(False, "reproducible sums on a GPU; slower")
+    precision: Literal["float32", "bfloat16"] = option("float32", "of convolutions and products")
+    compile: bool = option(False, "compile G_x and G_n; goes on without where it cannot")
+
+    def __post_init__(self) -> None:
+        """Refuse figures that no run can use."""
+        for name, (least, below) in RANGES.items():
+            value = getattr(self, name)
+            if not least <= value < below:
+                limit = (
+                    "" if below == torch.inf else f" and at most {below:g}" if below > 1 else f" and below {below:g}"
+                )
+                raise InputError(f"--{name} must be at least {least:g}{limit}, got {value}")
+
+    @property
+    def num_iter(self) -> int:
+        """Steps in all, under the name that the progress line reads."""
+        return self.num_iterations
+
+    def step_settings(self, *, antialias: bool) -> StepSettings:
+        """What of it a step needs."""
+        return StepSettings(
+            self.g_bs_multiple,
+            self.num_critic,
+            self.lambda_r1,
+            self.lambda_ds,
+            self.model_average_beta,
+            not self.no_clip,
+            antialias,
+            self.precision == "bfloat16",
+        )
+
+
+class StepBatches(Dataset[list[Tensor]]):
+    """The real batches of one step: ``num_critic`` of them."""
+
+    def __init__(self, images: NoisyImages, order: Order, num_critic: int, rows: slice) -> None:
+        """Read ``rows`` of every global batch."""
+        self.images, self.order, self.num_critic, self.rows = images, order, num_critic, rows
+
+    def __getitem__(self, step: int) -> list[Tensor]:
+        """(N, C, H, W) in [0, 1] each."""
+        numbers = range(step * self.num_critic, (step + 1) * self.num_critic)
+        return [self.images.batch(self.order.indices(number, self.rows)) for number in numbers]
+
+
+class StepsLeft(Sampler[int]):
+    """Steps from where the run stands to its end."""
+
+    def __init__(self, training: "NrGanTraining") -> None:
+        """Follow the step count of ``training``."""
+        self.training = training
+
+    def __iter__(self) -> Iterator[int]:
+        """The steps still to do."""
+        return iter(range(int(self.training.step), self.training.options.num_iterations))
+
+    def __len__(self) -> int:
+        """All steps, done ones too: Lightning counts from the first."""
+        return self.training.options.num_iterations
+
+
+class NrGanTraining(pl.LightningModule):
+    """Plays `train_step` by hand-written optimisation, with a step counter of its own.
+
+    Gradients are averaged over processes in `train_step`, in one message per optimiser, not by the hooks of
+    DistributedDataParallel: a critic step calls autograd twice, and its second order would confuse them.
+
+    Args:
+        networks: see `Networks`.
+        images: the training images.
+        options: see `TrainingOptions`.
+    """
+
+    def __init__(self, networks: Networks, images: NoisyImages, options: TrainingOptions) -> None:
+        """Start at step 0."""
+        super().__init__()
+        self.automatic_optimization = False
+        self.networks, self.images, self.options = networks, images, options
+        self.settings = options.step_settings(antialias=images.family.antialias)
+        self.losses: dict[str, float] = {}
+        self.step: Tensor
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    def train_dataloader(self) -> DataLoader[list[Tensor]]:
+        """One item per step."""
+        self.share = Share(self.global_rank, self.trainer.world_size)
+        order = Order(len(self.images), self.options.batch_size, self.options.model_seed)
+        rows = self.share.rows(self.options.batch_size // self.share.world)
+        batches = StepBatches(self.images, order, self.options.num_critic, rows)
+        return DataLoader(batches, batch_size=None, sampler=StepsLeft(self))
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Adam for the generators, Adam for the critic."""
+        asked = self.options
+        return list(
+            build_optimisers(
+                self.networks,
+                g_lr=asked.g_lr,
+                d_lr=asked.d_lr,
+                physics_lr=asked.physics_lr,
+                betas=(asked.beta1, asked.beta2),
+            )
+        )
+
+    def on_train_start(self) -> None:
+        """Compile where asked for."""
+        if self.options.compile:
+            compile_generators(self.networks)
+
+    def training_step(self, real: list[Tensor], _: int) -> None:
+        """One `train_step`; its losses are read where they will be shown."""
+        step = int(self.step)
+        losses = train_step(
+            self.networks,
+            Optimisers(*self.optimizers(use_pl_optimizer=False)),  # type: ignore[misc]
+            real,
+            self.settings,
+            draws=partial(stream, self.options.model_seed, "train", step, device=self.device),
+            first=step == 0,
+            share=self.share,
+        )
+        self.step += 1
+        step += 1
+        if step % self.options.display_interval == 0 or step in (*range(SHOWN_AT_FIRST), self.options.num_iter):
+            figures = torch.stack(list(losses.values()))
+            self.share.average([figures])
+            self.losses = dict(zip(losses, figures.tolist(), strict=True))
+            if not bool(torch.isfinite(figures).all()):
+                raise InputError(f"training diverged at step {step}: give a smaller --g_lr, --d_lr or --physics_lr")
+
+    def describe(self) -> str:
+        """The last losses that were read, on one line."""
+        return "  ".join(f"{name} {value:.3f}" for name, value in self.losses.items())
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Forget Lightning's own counts: a finished epoch would not go on where num_iterations has grown."""
+        del checkpoint["loops"]
+
+
+def compile_generators(networks: Networks) -> None:
+    """torch.compile G_x and G_n in place; where the machine cannot, warn and leave them as they are.
+
+    The critic is left alone: the slope needs second derivatives, which compiled code has not.
+    """
+    noise = networks.noise
+    for network in [networks.image] + ([noise.network] if isinstance(noise, LearnedNoise) else []):
+        network.compile()
+        latent = next(network.parameters()).new_zeros((2, network.latent))
+        try:
+            torch.autograd.grad(network(latent).sum(), list(network.parameters()))
+        except Exception as error:  # a compiler that is missing or fails raises anything
+            network._compiled_call_impl = None
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            warnings.warn(f"--compile: goes on without ({reason})", stacklevel=2)
+
+
+class Due(NamedTuple):
+    """What is done every ``interval`` steps (0: never), and at the end of a run."""
+
+    interval: int
+    do: Callable[[NrGanTraining], None]
+
+
+class Recorder(pl.Callback):
+    """Calls what is due on the first process, then saves the resume state: files never lag behind it.
+
+    Args:
+        due: by name.
+        checkpoint_interval: steps between resume states; the last step has one too.
+        resume_file: the state to resume from.
+    """
+
+    def __init__(self, due: Mapping[str, Due], checkpoint_interval: int, resume_file: Path) -> None:
+        """Keep the table."""
+        self.due, self.checkpoint_interval, self.resume_file = due, checkpoint_interval, resume_file
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        """Look what is due."""
+        step = int(pl_module.step)
+        last = step == pl_module.options.num_iter or trainer.should_stop
+        for interval, do in self.due.values():
+            if trainer.is_global_zero and (last or (interval and step % interval == 0)):
+                do(pl_module)
+        if last or step % self.checkpoint_interval == 0:
+            trainer.save_checkpoint(self.resume_file, weights_only=False)
+
+
+def number_of(networks: nn.Module) -> int:
+    """How many numbers a network learns."""
+    return sum(p.numel() for p in networks.parameters() if p.requires_grad)

@@ -1,0 +1,224 @@
+"""Learn clean images and their noise from noisy images alone: NR-GAN, its rivals, and the physical prior."""
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pytorch_lightning.loggers import TensorBoardLogger
+from rich.console import Console
+from rich.table import Table
+
+import noisemodel
+from noisemodel.commandline import argument, option, run, to_dict
+from noisemodel.devices import choose_devices, is_first_process
+from noisemodel.errors import InputError
+from noisemodel.families import FAMILIES
+from noisemodel.lightning_parts import Deadline, ProgressLine, run_fit
+from noisemodel.physical import PhysicalNoise
+from noisemodel.runs import RunFolder
+from noisemodel.streams import stream
+from nrgan.corruption import NoisyImages
+from nrgan.data import clean_images
+from nrgan.figures import plot_losses, save_samples
+from nrgan.models import NoiseSettings, PhysicalNoiseModel, check_model
+from nrgan.snapshots import NrGan, save_snapshot, snapshot_file, trained
+from nrgan.step import build_networks
+from nrgan.training import Due, NrGanTraining, Recorder, TrainingOptions, number_of
+
+PICTURED = 100  # images of a sample grid
+# What may change when a run goes on; everything else makes another run.
+MAY_CHANGE = {
+    "num_iterations", "max_time", "resume", "overwrite", "output_directory", "device", "gpus", "nodes", "nr", "compile",
+    "display_interval", "snapshot_interval", "visualize_interval", "checkpoint_interval", "data",
+}  # fmt: skip
+ONLY_PHYSICAL = {"noiselist": None, "noise_params": None, "noise_init": None}  # option -> where it is not given
+
+
+@dataclass(frozen=True)
+class NrGanOptions(TrainingOptions):
+    """Everything that ``train_nrgan.py`` can be told."""
+
+    dataset: str = argument(f"noise of the data: {', '.join(FAMILIES)}")
+    model: str = argument("gan, ambientgan, sinrgan1, sinrgan2, sdnrgan1, sdnrgan2, sdnrgan3 or physnrgan")
+    output_directory: Path = argument("the run's folder")
+    data: Path | None = option(None, "images: CIFAR-10's batches, a folder or an array; without it embedded patches")
+    size: int = option(32, "height and width of the images: 32, 64 or 128")
+    noiselist: str | None = option(None, "words of the physical model (physnrgan), without it shot_read")
+    noise_params: Literal["image", "global"] | None = option(
+        None, "physnrgan: parameters from z_n for each image (without it), or the same for all"
+    )
+    noise_init: Path | None = option(None, "physnrgan: a calibrated model to start from")
+    max_time: float | None = option(None, "minutes after which the run saves and ends")
+    resume: bool = option(False, "go on with the run in the folder")
+    overwrite: bool = option(False, "replace the run in the folder")
+    device: str = option("auto", "auto, cpu, cuda or cuda:N")
+    gpus: int | None = option(None, "GPUs of each node; 0 is the CPU; without it one, if there is one", aliases=("-g",))
+    nodes: int = option(1, "machines that train together", aliases=("-n",))
+    nr: int = option(0, "number of this machine, 0 .. nodes - 1", aliases=("-nr",))
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no run: a model that does not fit the data, options that would have no effect."""
+        super().__post_init__()
+        physical = check_model(self.dataset, self.model).noise == "physical"
+        given = [f"--{name}" for name, unset in ONLY_PHYSICAL.items() if getattr(self, name) != unset]
+        if given and not physical:
+            raise InputError(f"{', '.join(given)}: only physnrgan has a physical model, got {self.model}; leave it out")
+        if self.max_time is not None and not self.max_time >= 0:
+            raise InputError(f"--max_time must be at least 0, got {self.max_time}")
+        if self.batch_size * self.g_bs_multiple % 2:
+            raise InputError(f"--batch_size times --g_bs_multiple must be even, got {self.batch_size}: give another")
+
+
+def train(options: NrGanOptions) -> None:
+    """Read the images, add their noise, train, show."""
+    console = Console(soft_wrap=True, quiet=not is_first_process(options.nr))
+    devices = choose_devices(options.device, options.gpus, options.nodes, options.nr, options.batch_size)
+    folder = RunFolder(options.output_directory, MAY_CHANGE, "output_directory")
+    if is_first_process(options.nr):
+        folder.check(to_dict(options), resume=options.resume, overwrite=options.overwrite)
+    clean = clean_images(options.data, size=options.size)
+    place = f"cuda:{devices[0]}" if len(devices) == 1 else "cpu"
+    images = NoisyImages(clean, options.dataset, options.data_seed, device=place, clip=not options.no_clip)
+    family = FAMILIES[options.dataset]
+    settings = noise_settings(options, clean.shape[0])
+    networks = build_networks(
+        settings, d_channels=options.d_channels, antialiased=family.antialias, seed=options.model_seed
+    )
+    console.print(f"{clean.description}; noise: {family.description}", highlight=False)
+    parts = {"G_x": networks.image, "noise": networks.noise, "critic": networks.critic}
+    console.print("parameters:", ", ".join(f"{name} {number_of(part):,}" for name, part in parts.items()))
+    if is_first_process(options.nr):
+        begin(folder, options)
+    training = NrGanTraining(networks, images, options)
+    records = Records(folder, options, settings, time.monotonic())
+    callbacks = [Recorder(records.due(), options.checkpoint_interval, folder.resume_file)]
+    deadline = [] if options.max_time is None else [Deadline(options.max_time)]  # before the recorder: it marks the end
+    resume = folder.resume_file if options.resume else None
+    logger = TensorBoardLogger(folder.path, name="tensorboard", version="")
+    try:
+        run_fit(
+            training,
+            [*deadline, *callbacks, ProgressLine(training.describe)],
+            devices=devices,
+            nodes=options.nodes,
+            logger=logger,
+            resume=resume,
+            deterministic=options.deterministic,
+        )
+    except KeyboardInterrupt:
+        console.print(f"stopped; --resume goes on from the last state in {folder.resume_file}")
+        raise
+    if is_first_process(options.nr):
+        report(console, folder, trained(networks, settings, int(training.step)), options.model_seed)
+
+
+def noise_settings(options: NrGanOptions, planes: int) -> NoiseSettings:
+    """What the networks are built from; reads --noise_init."""
+    start: PhysicalNoise | None = None
+    if options.noise_init is not None:
+        loaded = noisemodel.load(options.noise_init)
+        if loaded.network is not None:
+            raise InputError(f"--noise_init {options.noise_init} has a U-Net, physnrgan is physics alone; give another")
+        start = loaded.physical
+    return NoiseSettings(
+        options.dataset,
+        options.model,
+        options.size,
+        planes,
+        options.g_channels,
+        options.noiselist,
+        options.noise_params != "global",
+        start,
+    )
+
+
+def begin(folder: RunFolder, options: NrGanOptions) -> None:
+    """Write the config; a new run clears an old one's pictures and snapshots."""
+    folder.begin(to_dict(options), resume=options.resume)
+    if not options.resume:
+        shutil.rmtree(folder.path / "snapshots", ignore_errors=True)
+        for picture in (*folder.path.glob("samples*.png"), folder.path / "losses.png"):
+            picture.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Records:
+    """Writes metrics, pictures and snapshots of a run."""
+
+    folder: RunFolder
+    options: NrGanOptions
+    settings: NoiseSettings
+    begin: float
+
+    def due(self) -> dict[str, Due]:
+        """What is written how often."""
+        asked = self.options
+        return {
+            "metrics": Due(asked.display_interval, self.metrics),
+            "pictures": Due(asked.visualize_interval, self.pictures),
+            "snapshot": Due(asked.snapshot_interval, self.snapshot),
+        }
+
+    def metrics(self, training: NrGanTraining) -> None:
+        """A row of metrics.csv, and of TensorBoard: losses, and the amounts that physnrgan has come to."""
+        step, values = int(training.step), dict(training.losses)
+        for name, quantiles in amounts(
+            trained(training.networks, self.settings, step), self.options.model_seed
+        ).items():
+            values |= {f"{name} {at}": value for at, value in zip(("5%", "50%", "95%"), quantiles, strict=True)}
+        self.folder.add_metrics({"step": step, "seconds": round(time.monotonic() - self.begin, 1), **values})
+        if training.logger is not None:
+            training.logger.log_metrics(values, step=step)
+
+    def pictures(self, training: NrGanTraining) -> None:
+        """samples_STEP.png: the same latents at every step."""
+        gan = trained(training.networks, self.settings, int(training.step))
+        draws = stream(self.options.model_seed, "pictures", device=training.device)
+        save_samples(gan.sample(PICTURED, generator=draws), self.folder.path / f"samples_{gan.step:06d}.png")
+
+    def snapshot(self, training: NrGanTraining) -> None:
+        """The averages, as a snapshot; physnrgan's noise also as a noise model of its own, at the median amounts."""
+        gan = trained(training.networks, self.settings, int(training.step))
+        save_snapshot(gan, snapshot_file(self.folder.path, gan.step), options=to_dict(self.options))
+        if isinstance(gan.noise, PhysicalNoiseModel):
+            model = gan.noise.prior.typical(generator=amount_draws(self.options.model_seed, training.device))
+            noisemodel.save(model, self.folder.model_file, program="train_nrgan.py", step=gan.step)
+
+
+def amount_draws(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """The stream that amounts are looked at with."""
+    return stream(seed, "amounts", device=device)
+
+
+def amounts(gan: NrGan, seed: int) -> dict[str, list[float]]:
+    """5 %, 50 % and 95 % quantile over images of each physical parameter [fraction of white]; empty without any."""
+    if not isinstance(gan.noise, PhysicalNoiseModel):
+        return {}
+    draws = amount_draws(seed, next(gan.image.parameters()).device)
+    return {name: values.tolist() for name, values in gan.noise.prior.spread(generator=draws).items()}
+
+
+def report(console: Console, folder: RunFolder, gan: NrGan, seed: int) -> None:
+    """Print what was learned and where it lies; draw the losses."""
+    if found := amounts(gan, seed):
+        table = Table("parameter", "5 %", "median", "95 % of images", title="noise, fractions of white")
+        for name, values in found.items():
+            table.add_row(name, *(f"{value:.4g}" for value in values))
+        console.print(table)
+    if rows := folder.metrics():
+        console.print(f"losses: {plot_losses(rows, folder.path / 'losses.png')}")
+    console.print(f"pictures: {folder.path / f'samples_{gan.step:06d}.png'} (clean | noise | noisy)")
+    console.print(f"snapshot: {snapshot_file(folder.path, gan.step)}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    return run(train, NrGanOptions, "Learn clean images and their noise from noisy images alone.", argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
