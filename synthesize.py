@@ -35,6 +35,7 @@ class Config:
     checkpoint: Path = argument("noise model: a run folder or a .safetensors file")
     images: tuple[Path, ...] = argument("clean images (.png .tif .npy .h5) or folders of them, searched recursively")
     out: Path = option(REQUIRED, "output folder; files keep their names, types and places", aliases=("-o",))
+    iso: float | None = option(None, "ISO, of a model with a law against ISO; without it the law's ISO0")
     frames: int = option(1, "noisy frames of each image: a burst, whose static terms are the same")
     seed: int = option(0, "names the noise; same seed and relative path, same noise")
     exact: bool = option(False, "exact laws (Poisson), rounded and clipped by the model's levels, as a camera records")
@@ -110,7 +111,7 @@ def synthesize(config: Config) -> None:
 
 def prepared_model(config: Config) -> NoiseGenerator:
     """The model with its changed parameters; without levels of its own it takes those of the command line."""
-    model = noisemodel.load(config.checkpoint)
+    model = noisemodel.load(config.checkpoint, iso=config.iso)
     model.physical.levels = model.physical.levels or config.levels
     for assignment in sorted(config.param, key=lambda text: not text.startswith("shot.gain")):
         try:  # the gain first: electrons are converted with it

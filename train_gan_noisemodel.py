@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,30 +12,40 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 
 import noisemodel
-from datasets import BurstSet, CropSampler, DataOptions, load_dataset
+from datasets import DATASETS, BurstSet, CropSampler, DataOptions, find_instances, load_dataset
 from datasets.patterns import load_pattern
 from noisemodel.calibration import ClosedForm, calibrate_closed_form
 from noisemodel.calibration.camera import AUTO
 from noisemodel.calibration.selection import choose_noiselist
+from noisemodel.checkpoint import read_model
 from noisemodel.commandline import option, run, to_dict
 from noisemodel.devices import choose_devices, is_first_process
 from noisemodel.errors import InputError
-from noisemodel.evaluation.fidelity import fidelity_score
+from noisemodel.evaluation.fidelity_ratio import fidelity_ratio
 from noisemodel.evaluation.history import plot_history
 from noisemodel.evaluation.parameter_table import compare_parameters
-from noisemodel.evaluation.recording import pair, pattern_extent, read_recording
 from noisemodel.game import Game, GanOptions
 from noisemodel.generator import NoiseGenerator
-from noisemodel.quantities import describe
+from noisemodel.iso_groups import IsoCrops, IsoRulers, figures_of, law_table
+from noisemodel.iso_law import middle_iso
+from noisemodel.lightning_parts import Deadline, ProgressLine
+from noisemodel.patches import CropSource
 from noisemodel.runs import RunFolder
-from noisemodel.starting import Sensor, StartOptions, start_generator
-from noisemodel.streams import stream
-from noisemodel.training import Deadline, NoiseGan, ProgressLine, Recorder, fit
+from noisemodel.starting import (
+    Sensor,
+    StartOptions,
+    base_model,
+    held_words,
+    start_together,
+    takes_pattern,
+    with_pattern,
+)
+from noisemodel.training import NoiseGan, Recorder, fit, learned_figures
 from noisemodel.views import Ruler
 
 WIDTH = 130  # of tables that do not go to a terminal
-JUDGED, SIDE = 4, 256  # bursts, and sensor pixels of each, that the final fidelity is measured on
 NOISELIST = "shot_read_uniform_row1_rowt_fixed1_periodic"
+NOISELISTS = {"sidd": "shot_read_row1"}  # no darks, no ADC step: what is left to be seen in images with ground truth
 PRESETS: dict[str, dict[str, Any]] = {
     "demo": {"init": "default", "save_path": "runs/demo", "overwrite": True, "view": True},
     "published": {
@@ -59,12 +69,18 @@ class TrainOptions(GanOptions, StartOptions):
     """Everything that ``train_gan_noisemodel.py`` can be told."""
 
     preset: Literal["demo", "published"] | None = option(None, "a row of settings; flags and --config win over it")
-    dataset: Literal["simulated", "bursts"] = option("simulated", "where frames come from")
+    dataset: str = option("simulated", f"where frames come from: {', '.join(DATASETS)}")
     data_root: Path | None = option(None, "folder of the data set")
     black_level: float | None = option(None, "black level [DN], where the data do not store it")
     white_level: float | None = option(None, "white level [DN], where the data do not store it")
     layout: Literal["mosaic", "planes"] | None = option(None, "mosaic, or planes (mono, RGB)")
     cfa: str | None = option(None, "colours of a mosaic by position, e.g. RGGB")
+    cameras: str | None = option(None, "phone of SIDD: GP, IP, S6, N6 or G4")
+    iso: str | None = option(
+        None, "ISO of SIDD; several joined with commas, or all without it, learn a law against ISO"
+    )
+    split: str | None = option(None, "of SIDD: noiseflow, holdout or a file of training ids; its training side is used")
+    skip_bad_files: bool = option(False, "warn of bad files of SIDD and starlight, and go on without them")
     crop_size: int = option(32, "height and width of training crops, in pixels of a plane")
     frames: int = option(4, "most frames of a burst per sample")
     noiselist: str | None = option(None, f"words joined with _, or auto; without it {NOISELIST}, or the --init file's")
@@ -83,6 +99,12 @@ class TrainOptions(GanOptions, StartOptions):
     def __post_init__(self) -> None:
         """Refuse figures that no run can use."""
         super().__post_init__()
+        if self.dataset not in DATASETS:
+            raise InputError(f"--dataset must be one of {', '.join(DATASETS)}, got {self.dataset!r}")
+        given = [f"--{name}" for name in ("cameras", "iso", "split") if getattr(self, name) is not None]
+        if given and self.dataset != "sidd":
+            raise InputError(f"{', '.join(given)} choose among SIDD's images; --dataset {self.dataset} has one setting")
+        self.isos  # noqa: B018 - checks them
         for name, (least, below) in RANGES.items():
             value = getattr(self, name)
             if value is not None and not least <= value < below:
@@ -91,73 +113,103 @@ class TrainOptions(GanOptions, StartOptions):
         if min(self.patch, self.crop_size) < 2**self.critic_halvings:
             raise InputError(f"--critic_halvings {self.critic_halvings} leaves nothing of a crop of {self.crop_size}")
 
+    @property
+    def isos(self) -> tuple[int, ...]:
+        """The ISOs asked for."""
+        words = [] if self.iso is None else self.iso.split(",")
+        if not all(word.strip().isdecimal() and int(word) > 0 for word in words):
+            raise InputError(f"--iso must be whole numbers joined with commas, such as 100,800, got {self.iso!r}")
+        return tuple(map(int, words))
+
 
 def train(options: TrainOptions) -> None:
-    """Load the data set, and train on it."""
-    asked = DataOptions(
-        options.data_root, options.black_level, options.white_level, options.layout, options.cfa, options.seed
-    )
-    train_on(load_dataset(options.dataset, asked), options)
+    """Load the data, and train on them."""
+    names = ("data_root", "black_level", "white_level", "layout", "cfa", "seed", "split", "skip_bad_files")
+    asked = DataOptions(**{name: getattr(options, name) for name in names}, iso=options.isos)
+    cameras = tuple(word.strip() for word in (options.cameras or "").split(",") if word.strip())
+    train_on(load_sets(options.dataset, replace(asked, cameras=cameras)), options)
 
 
-def train_on(data: BurstSet, options: TrainOptions) -> None:
-    """Calibrate, train, report."""
+def load_sets(dataset: str, asked: DataOptions) -> dict[int, BurstSet]:
+    """ISO -> its bursts; 0 -> the bursts of a data set that has one setting only."""
+    if dataset != "sidd" or asked.data_root is None:
+        return {0: load_dataset(dataset, asked)}
+    part = None if asked.split is None else "train"
+    found = find_instances(asked.data_root, cameras=asked.cameras, iso=asked.iso, split=asked.split, part=part)
+    phones, isos = sorted({i.phone for i in found}), sorted({i.iso for i in found})
+    if len(phones) > 1:
+        raise InputError(f"a model is of one phone, {asked.data_root} has {', '.join(phones)}; give one by --cameras")
+    if absent := sorted(set(asked.iso) - set(isos)):
+        raise InputError(f"{phones[0]} has no images at ISO {', '.join(map(str, absent))}; only at {isos} of these")
+    return {iso: load_dataset(dataset, replace(asked, iso=(iso,))) for iso in isos}
+
+
+def train_on(data: BurstSet | Mapping[int, BurstSet], options: TrainOptions) -> None:
+    """Calibrate, train, report; on several ISOs of one camera together, where ``data`` holds more than one."""
+    sets = data if isinstance(data, Mapping) else {0: data}
+    data = sets[iso0 := middle_iso(sets)]
     console = Console(soft_wrap=True, quiet=not is_first_process(options.nr))
     if not console.is_terminal:
         console.width = WIDTH
     devices = choose_devices(options.device, options.gpus, options.nodes, options.nr, options.batch_size)
-    options = with_steps(options, data)
-    base = None if options.init in ("default", "calibrated") else noisemodel.load(options.init)
+    options = with_steps(options, sum(len(each.bursts) for each in sets.values()))
+    base = None if options.init in ("default", "calibrated") else base_model(options.init, list(sets))
     noiselist = options.noiselist
     if noiselist is None:
-        noiselist = base.physical.noiselist if base else NOISELIST
+        noiselist = base.physical.noiselist if base else NOISELISTS.get(options.dataset, NOISELIST)
     elif noiselist == AUTO:
         choice = choose_noiselist(data.bursts, data.levels)
         noiselist = choice.noiselist
         console.print(f"noiselist {noiselist}:", *choice.reasons, sep="\n  - ", highlight=False)
-    folder = RunFolder(options.save_path or Path("runs") / f"{data.name}_{options.network}_{noiselist}")
+    name = data.name if len(sets) == 1 else data.name.removesuffix(str(iso0)) + "-".join(map(str, sorted(sets)))
+    folder = RunFolder(options.save_path or Path("runs") / f"{name}_{options.network}_{noiselist}")
     if is_first_process(options.nr):  # the others start when the first has begun
         folder.check(to_dict(options), resume=options.resume, overwrite=options.overwrite)
-    sampler = partial(CropSampler, data, crop=options.crop_size, frames=options.frames, seed=options.seed)
-    training = sampler(batch_size=options.batch_size, split="train")
-    validation = sampler(batch_size=max(8, options.batch_size), split="validation")
-    console.print(
-        f"{data.name}: {len(data.bursts)} bursts ({len(data.darks)} dark), {data.layout}, black "
-        f"{data.levels.black_dn:g} DN, white {data.levels.white_dn:g} DN"
-    )
-    closed = calibrate_closed_form(data.bursts, noiselist, data.levels)
-    held = closed.held if training.centred else []
-    notes = [f"{name}: constant over a burst, so not identifiable by training on it; held" for name in held]
-    short = closed.unresolved(options.crop_size * data.bursts[0].pixel_step)
-    notes += [
-        f"{name}: crops of {options.crop_size} rows cannot part it from the smooth spectrum; held" for name in short
-    ]
-    held = [*held, *short]
-    for note in [*closed.notes, *notes]:
+    training, validation = crops_of(sets, options, "train"), crops_of(sets, options, "validation")
+    for each in sets.values():
+        levels = f"black {each.levels.black_dn:g} DN, white {each.levels.white_dn:g} DN"
+        console.print(f"{each.name}: {len(each.bursts)} bursts ({len(each.darks)} dark), {each.layout}, {levels}")
+    closed = {iso: calibrate_closed_form(each.bursts, noiselist, each.levels) for iso, each in sets.items()}
+    held, notes = held_words(closed, options.crop_size * data.bursts[0].pixel_step, has_truth=data.has_truth)
+    for note in notes:
         console.print(f"note: {note}")
     pattern = None if options.fixed_pattern is None else load_pattern(options.fixed_pattern)
-    sensor = Sensor(data.layout, data.levels, data.sensor_size, data.bursts[0].shape[1])
-    generator = start_generator(sensor, noiselist, closed, held, options, base=base, pattern=pattern, seed=options.seed)
-    gan = NoiseGan(Game(generator, Ruler(*closed.white_line), options, held), training)
+    if pattern is None and base is None and data.measured_pattern is not None and takes_pattern(noiselist):
+        pattern = data.measured_pattern / data.levels.adc_step
+    size = tuple(max(each.sensor_size[axis] for each in sets.values()) for axis in (0, 1))
+    sensor = Sensor(data.layout, data.levels, (size[0], size[1]), data.bursts[0].shape[1])
+    generator = start_together(
+        sensor, noiselist, closed, held, options, base=base, pattern=pattern, seed=options.seed, iso0=iso0
+    )
+    rulers = {iso: Ruler(*each.white_line) for iso, each in closed.items()}
+    game = Game(generator, rulers[iso0], options, held, IsoRulers(rulers) if len(sets) > 1 else None)
     if is_first_process(options.nr):
         folder.begin(to_dict(options), resume=options.resume)
-    interval = max(1, options.num_iter // 40)
-    records = Records(folder, options, data.name, closed, time.monotonic())
-    recorder = Recorder(validation, interval, folder.resume_file, records)
+    records = Records(folder, options, name, closed[iso0], time.monotonic())
+    recorder = Recorder(validation, max(1, options.num_iter // 40), folder.resume_file, records)
     shown = [p.name for p in generator.physical.parameters_table() if not p.fixed and p.name not in held]
-    figures = partial(_figures, generator, shown)
-    callbacks = [recorder, ProgressLine(figures)]
+    callbacks = [recorder, ProgressLine(partial(learned_figures, generator, shown))]
     if options.max_time is not None:
         callbacks.insert(0, Deadline(options.max_time))  # before the recorder, which records the step that is the last
     logger = TensorBoardLogger(folder.path, name="tensorboard", version="")
     resume = folder.resume_file if options.resume else None
     try:
-        fit(gan, callbacks, devices=devices, nodes=options.nodes, logger=logger, resume=resume)
+        fit(NoiseGan(game, training), callbacks, devices=devices, nodes=options.nodes, logger=logger, resume=resume)
     except KeyboardInterrupt:
         console.print(f"stopped; --resume goes on from the last state in {folder.resume_file}")
         raise
     if is_first_process(options.nr):
-        report(console, folder, data, sensor, closed, held, options)
+        report(console, folder, sets, sensor, closed, held, options)
+
+
+def crops_of(sets: Mapping[int, BurstSet], options: TrainOptions, split: Literal["train", "validation"]) -> CropSource:
+    """Batches of a split: of one data set, or of all ISOs in turn, with as many frames of each."""
+    size = options.batch_size if split == "train" else max(8, options.batch_size)
+    frames = min([options.frames, *(burst.shape[0] for each in sets.values() for burst in each.bursts)])
+    sampler = partial(CropSampler, crop=options.crop_size, batch_size=size, seed=options.seed, split=split)
+    if len(sets) == 1:
+        return sampler(next(iter(sets.values())), frames=options.frames)
+    return IsoCrops({iso: sampler(each, frames=frames) for iso, each in sets.items()}, size)
 
 
 @dataclass(frozen=True)
@@ -195,28 +247,32 @@ class Records:
 def report(
     console: Console,
     folder: RunFolder,
-    data: BurstSet,
+    sets: Mapping[int, BurstSet],
     sensor: Sensor,
-    closed: ClosedForm,
+    closed: Mapping[int, ClosedForm],
     held: list[str],
     options: TrainOptions,
 ) -> None:
     """Print true | calibrated | learned, draw the parameters over time, and, with --view, viewnoise's pictures."""
-    model, made = noisemodel.load(folder.path), noisemodel.read_provenance(folder.path)
-    physical, true = model.physical, data.true_parameters or {}
-    start = dict(closed.start)
-    if "fixed1" in physical.components:
-        start.setdefault("fixed1_pattern", physical.component("fixed1").pattern)
-    calibrated = sensor.model(physical.noiselist, start)
-    console.print(compare_parameters(physical, calibrated, true, held, calibration=made["calibration"]))
+    model, made = read_model(folder.path), noisemodel.read_provenance(folder.path)
+    iso0, physical = middle_iso(sets), model.physical
+    data = sets[iso0]
+    true = data.true_parameters or {}
+    calibrated = {iso: sensor.model(physical.noiselist, with_pattern(each, physical)) for iso, each in closed.items()}
+    console.print(compare_parameters(physical, calibrated[iso0], true, held, calibration=made["calibration"]))
+    if model.iso_law is not None:
+        console.print(law_table(model.iso_law, {iso: figures_of(each) for iso, each in calibrated.items()}))
     first = folder.metrics()[0]["score"]
     console.print(
         f"energy score (lower is better): {first:.5f} at the start, {made['score']:.5f} at step {made['step']}"
     )
-    for name, judged in (("calibrated", NoiseGenerator(calibrated)), ("learned", model)):
-        ratio = fidelity_ratio(judged, data, options.seed)
-        if ratio is not None:
-            console.print(f"{name}: {ratio:.3g} times the distance of real from real noise (see docs/evaluate.md)")
+    for iso, each in sets.items():
+        learned = model if model.iso_law is None else model.at_iso(iso)
+        for name, judged in (("calibrated", NoiseGenerator(calibrated[iso])), ("learned", learned)):
+            ratio = fidelity_ratio(judged, each.bursts, options.seed)
+            if ratio is not None:
+                about = f"ISO {iso}, {name}" if len(sets) > 1 else name
+                console.print(f"{about}: {ratio:.3g} times the distance of real from real noise (see docs/evaluate.md)")
     console.print(f"model: {folder.model_file}")
     picture = folder.path / "parameters_over_time.png"
     plot_history(folder.metrics(), physical.parameters_table(), data.levels, true, picture)
@@ -227,35 +283,12 @@ def report(
         view(model, data, folder.path / "view", seed=options.seed)
 
 
-def fidelity_ratio(model: NoiseGenerator, data: BurstSet, seed: int) -> float | None:
-    """Geometric mean, over the proper metrics, of distance from real noise over that of real from real noise.
-
-    None where bursts have too few frames to be parted into halves.
-    """
-    bursts = data.bursts[:: max(1, len(data.bursts) // JUDGED)]
-    if any(burst.shape[0] < (4 if burst.truth is None else 2) for burst in bursts):
-        return None
-    extent = pattern_extent(model)
-    try:
-        recordings = [read_recording(burst, size=SIDE, most_frames=8, extent=extent) for burst in bursts]
-        pairs = [pair(model, at, generator=stream(seed, "fidelity", at.name)) for at in recordings]
-        return math.exp(fidelity_score(pairs))
-    except InputError:
-        return None  # bursts too small for spectra
-
-
-def with_steps(options: TrainOptions, data: BurstSet) -> TrainOptions:
+def with_steps(options: TrainOptions, bursts: int) -> TrainOptions:
     """num_iter as what num_iter and epochs say, whichever ends first."""
     if options.epochs is None:
         return options
-    steps = options.epochs * math.ceil(len(data.bursts) / options.batch_size)
+    steps = options.epochs * math.ceil(bursts / options.batch_size)
     return replace(options, num_iter=min(options.num_iter, steps))
-
-
-def _figures(generator: NoiseGenerator, names: list[str]) -> str:
-    """The learned physical parameters in DN and electrons."""
-    table = generator.physical.parameters_table()
-    return describe([p for p in table if p.name in names], generator.physical.levels)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,6 +14,7 @@ from torch import Tensor
 import noisemodel
 from noisemodel.errors import InputError
 from noisemodel.generator import NoiseGenerator
+from noisemodel.iso_law import LOG, IsoLaw
 from noisemodel.physical import PhysicalNoise
 from noisemodel.sensor import Levels
 
@@ -67,11 +68,28 @@ def save(model: NoiseGenerator | PhysicalNoise, path: str | Path, **provenance: 
     return path
 
 
-def load(path: str | Path) -> NoiseGenerator:
+def load(path: str | Path, *, iso: float | None = None) -> NoiseGenerator:
     """Read a model that `save` wrote: the file, or the run folder that holds model.safetensors. On the CPU.
 
-    Raises: InputError if the file is missing, damaged, or of another format.
+    Args:
+        path: the file or folder.
+        iso: as `NoiseGenerator.at_iso`. Without it, a model with a law against ISO has the parameters of its ISO0, and
+            a warning says so.
+    Raises: InputError if the file is missing, damaged, or of another format, or has no law to give ``iso``.
     """
+    file, model = checkpoint_file(path), read_model(path)
+    if iso is not None:
+        try:
+            return model.at_iso(iso)
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from error
+    if model.iso_law is not None:
+        LOG.warning(f"{file} follows a law against ISO; no ISO is given: parameters of ISO {model.iso_law.iso0:g}")
+    return model
+
+
+def read_model(path: str | Path) -> NoiseGenerator:
+    """The model of a file or run folder as it is, without a word; args and errors as `load`."""
     file = checkpoint_file(path)
     metadata, tensors = _read(file)
     try:
@@ -134,10 +152,13 @@ def build(config: dict[str, Any], tensors: dict[str, Tensor]) -> NoiseGenerator:
         **start,
     )
     model.hold_exactly(physical["fixed"])
-    return NoiseGenerator(
+    generator = NoiseGenerator(
         model,
         config["network"],
         channels=config["channels"],
         unet_opts=config["unet_opts"],
         unet_width=config["unet_width"],
     )
+    if config.get("iso_law") is not None:
+        generator.iso_law = IsoLaw.from_config(config["iso_law"])
+    return generator

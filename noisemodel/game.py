@@ -15,6 +15,7 @@ from noisemodel.critic import Critic
 from noisemodel.errors import InputError
 from noisemodel.evaluation.energy_score import energy_score
 from noisemodel.generator import NoiseGenerator
+from noisemodel.iso_groups import IsoRulers
 from noisemodel.losses import gradient_penalty, perceptual_distance, perceptual_loss
 from noisemodel.patches import Crops, CropSource, cut, cut_crops
 from noisemodel.streams import seeded, stream
@@ -70,12 +71,21 @@ class Game(nn.Module):
         ruler: scale of residuals, see `Ruler`.
         options: see `GanOptions`.
         held: words and parameters that the data cannot identify; they keep their values.
+        rulers: of each ISO, for a generator with a law against ISO: its batches say the ISO of each crop, the law gives
+            the parameters, and the critic sees the ISO beside everything else.
     """
 
-    def __init__(self, generator: NoiseGenerator, ruler: Ruler, options: GanOptions, held: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        generator: NoiseGenerator,
+        ruler: Ruler,
+        options: GanOptions,
+        held: Sequence[str] = (),
+        rulers: IsoRulers | None = None,
+    ) -> None:
         """Build the critic; raises InputError where nothing is left to learn."""
         super().__init__()
-        self.generator, self.ruler, self.options = generator, ruler, options
+        self.generator, self.ruler, self.options, self.rulers = generator, ruler, options, rulers
         self.layout = generator.physical.layout
         looks: Mapping[str, int]
         view, looks = VIEWS[options.discriminator_loss]
@@ -93,7 +103,7 @@ class Game(nn.Module):
         self.view: Callable[..., Looks] = partial(view, **asked)
         with seeded(stream(options.seed, "critic weights")):
             self.critic = Critic(
-                {name: per_plane * generator.channels for name, per_plane in looks.items()},
+                {name: per_plane * generator.channels + (rulers is not None) for name, per_plane in looks.items()},
                 width=options.critic_width,
                 halvings=options.critic_halvings,
                 spectral=options.spectral_norm,
@@ -136,12 +146,18 @@ class Game(nn.Module):
         share = (ETA + 1) / (step + ETA)
         for mean, value in zip(self.averaged.parameters(), self.generator.parameters(), strict=True):
             mean.lerp_(value, share)
+        for model in (self.averaged, self.generator):
+            if model.iso_law is not None:
+                model.iso_law.apply_to(model.physical, model.iso_law.iso0)
 
     def look(self, residual: Tensor, pairs: "Pairs") -> Looks:
-        """What the critic sees of a residual of ``pairs``."""
-        if pairs.waves is None:
-            return self.view(residual, pairs.reference, self.ruler, self.layout)
-        return self.view(residual, pairs.reference, self.ruler, self.layout, waves=pairs.waves)
+        """What the critic sees of a residual of ``pairs``; where they differ by ISO, ln(ISO) as one more channel."""
+        waves = {} if pairs.waves is None else {"waves": pairs.waves}
+        looks = self.view(residual, pairs.reference, self._ruler(pairs.iso), self.layout, **waves)
+        if pairs.iso is None or self.rulers is None:
+            return looks
+        place = self.generator.iso_law.place(pairs.iso)
+        return {name: torch.cat([look, _plane_of(place, look)], dim=1) for name, look in looks.items()}
 
     def residuals(self, crops: Crops, purpose: str, step: int) -> "Pairs":
         """Real and generated residual, and what they stand beside, cut into patches."""
@@ -149,13 +165,15 @@ class Game(nn.Module):
         if self.options.split_into_patches == "patches_before":
             crops = cut_crops(crops, patch, 2 if self.layout == "mosaic" else 1)
         fake = self.generate(crops, stream(self.options.seed, "noise", purpose, step, device=crops.frames.device))
-        waves = self._waves(crops)
+        waves, real = self._waves(crops), cut(crops.residual, patch)
+        iso = None if crops.iso is None else crops.iso.repeat_interleave(len(real) // len(crops.frames))
         return Pairs(
-            cut(crops.residual, patch),
-            cut(fake, patch),
-            cut(crops.reference, patch),
-            None if waves is None else cut(waves, patch),
+            real, cut(fake, patch), cut(crops.reference, patch), None if waves is None else cut(waves, patch), iso
         )
+
+    def _ruler(self, iso: Tensor | None) -> Ruler:
+        """The scale of residuals, each at its own ISO."""
+        return self.ruler if iso is None or self.rulers is None else self.rulers.at(iso)
 
     def _periodic(self) -> Periodic | None:
         """The periodic component, if there is one."""
@@ -178,14 +196,15 @@ class Game(nn.Module):
         Each process draws the global batch's numbers and takes its rows, so that many processes equal one.
         """
         clean = crops.clean.expand_as(crops.frames)
-        signal, origin = self.generator.before(clean), crops.origin
+        signal, origin, iso = self.generator.before(clean), crops.origin, crops.iso
         count = len(signal)
         mine = slice(self.rank * count, (self.rank + 1) * count)
         if self.world > 1:
             before, after = mine.start, (self.world - 1) * count - mine.start
             signal = nn.functional.pad(signal, (0, 0) * 4 + (before, after))
             origin = nn.functional.pad(origin, (0, 0, before, after))
-        params = as_data_hold(self.generator, signal, crops)
+            iso = None if iso is None else nn.functional.pad(iso, (before, after), value=1.0)
+        params = params_of(self.generator, signal, crops._replace(iso=iso))
         noisy = self.generator.physical.measure(signal, generator=draws, origin=origin, params=params).noisy[mine]
         return treat_as_real(self.generator.after(clean, noisy) - clean, crops)
 
@@ -200,7 +219,7 @@ class Game(nn.Module):
         """
         found = []
         for index, crops in enumerate(batches):
-            scale = self.ruler.std(crops.reference)
+            scale = self._ruler(crops.iso).std(crops.reference)
             real, one, other = (
                 noise_features(noise / scale, self.layout, parity=self.parity)
                 for noise in (crops.residual, *(self._score_draw(crops, index, which) for which in range(2)))
@@ -214,9 +233,23 @@ class Game(nn.Module):
         """One of the draws that every score uses."""
         draws = stream(self.options.seed, "score", index, which, device=crops.frames.device)
         clean = crops.clean.expand_as(crops.frames)
-        params = as_data_hold(self.averaged, clean, crops)
+        params = params_of(self.averaged, clean, crops)
         noise = self.averaged.measure(clean, generator=draws, origin=crops.origin, params=params).noise
         return treat_as_real(noise, crops)
+
+
+def params_of(generator: NoiseGenerator, signal: Tensor, crops: Crops) -> dict[str, Tensor] | None:
+    """Parameters that vary by crop: what the law against ISO says, and what the data hold."""
+    held = as_data_hold(generator, signal, crops)
+    if generator.iso_law is None or crops.iso is None:
+        return held
+    return {**generator.iso_law.params(crops.iso), **(held or {})}
+
+
+def _plane_of(values: Tensor, look: Tensor) -> Tensor:
+    """(B,) values as a constant channel beside looks (B T, channels, h, w)."""
+    each = values.repeat_interleave(len(look) // len(values)).to(look)
+    return each.view(-1, 1, 1, 1).expand(-1, 1, *look.shape[-2:])
 
 
 def as_data_hold(generator: NoiseGenerator, signal: Tensor, crops: Crops) -> dict[str, Tensor] | None:
@@ -229,13 +262,15 @@ def as_data_hold(generator: NoiseGenerator, signal: Tensor, crops: Crops) -> dic
 class Pairs(NamedTuple):
     """Residuals that the critic compares, and what stands beside both.
 
-    real, fake: (B, T, C, p, p). reference: (B, 1, C, p, p). waves: (B, 1, 2 C, p, p), see `Game`, or None.
+    real, fake: (B, T, C, p, p). reference: (B, 1, C, p, p). waves: (B, 1, 2 C, p, p), see `Game`, or None. iso: (B,),
+    or None where all have one.
     """
 
     real: Tensor
     fake: Tensor
     reference: Tensor
     waves: Tensor | None
+    iso: Tensor | None = None
 
 
 def treat_as_real(noise: Tensor, crops: Crops) -> Tensor:
@@ -260,3 +295,6 @@ def hold(generator: NoiseGenerator, held: Sequence[str]) -> None:
             leaf = component.leaf(parameter.name.split(".")[1])
             if leaf is not None and parameter.name in held:
                 leaf.requires_grad_(False)
+    if generator.iso_law is not None:
+        generator.iso_law.hold(held)
+        generator.iso_law.takes_over(generator.physical)

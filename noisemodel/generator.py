@@ -1,5 +1,6 @@
 """NoiseGenerator: physics plus an optional network; what the GAN trains and what users sample."""
 
+import copy
 from typing import Any
 
 import torch
@@ -46,6 +47,7 @@ class NoiseGenerator(nn.Module):
         options = UnetOptions.parse(unet_opts)
         self.physical = physical
         self.kind, self.channels, self.unet_opts, self.unet_width = network, channels, unet_opts, unet_width
+        self.iso_law: Any = None  # an `iso_law.IsoLaw`, where parameters follow the ISO
         self.network: Unet | None = None
         if network != "noUnet":
             inputs = 2 * channels if network == "Unet_cat" else channels
@@ -59,7 +61,21 @@ class NoiseGenerator(nn.Module):
             "channels": self.channels,
             "unet_opts": self.unet_opts,
             "unet_width": self.unet_width,
+            **({} if self.iso_law is None else {"iso_law": self.iso_law.config()}),
         }
+
+    def at_iso(self, iso: float) -> "NoiseGenerator":
+        """A copy whose parameters are those of the law at ``iso``, for good: it has no law of its own.
+
+        Beyond the fitted ISOs a warning says that the law extrapolates. Raises: InputError if there is no law.
+        """
+        if self.iso_law is None:
+            raise InputError(f"this model knows one setting only, not ISO {iso:g}; train it on several ISOs")
+        self.iso_law.warn_beyond(iso)
+        model = copy.deepcopy(self)
+        model.iso_law = None
+        self.iso_law.apply_to(model.physical, iso)
+        return model
 
     def before(self, clean: Tensor) -> Tensor:
         """The signal that meets the noise: clean, or clean + f(clean) with ``Unet_first``."""

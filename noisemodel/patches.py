@@ -15,6 +15,7 @@ class Crops(NamedTuple):
     valid: (N, 1, C, h, w) bool, False where the reference is saturated or clipped.
     origin: (N, 2) int64, sensor pixel (row, column) of each crop.
     centred: whether the reference is the burst's own mean, so that what is constant over the burst cancels.
+    iso: (N,) sensitivity of each crop, where a batch holds several.
     """
 
     frames: Tensor
@@ -23,6 +24,7 @@ class Crops(NamedTuple):
     valid: Tensor
     origin: Tensor
     centred: bool
+    iso: Tensor | None = None
 
     @property
     def residual(self) -> Tensor:
@@ -58,9 +60,11 @@ def cut_crops(crops: Crops, size: int, pixel_step: int) -> Crops:
         size: of a patch, in plane pixels.
         pixel_step: sensor pixels from one plane pixel to the next: 2 on a mosaic.
     """
-    frames, reference, clean, valid, origin, centred = crops
+    frames, reference, clean, valid, origin, centred, iso = crops
     rows, columns = frames.shape[-2] // size, frames.shape[-1] // size
     steps = torch.stack(torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij"), dim=-1)
     places = (steps.reshape(-1, 2) * size * pixel_step).to(origin.device)
     origin = (origin.unsqueeze(1) + places).reshape(-1, 2)
-    return Crops(cut(frames, size), cut(reference, size), cut(clean, size), cut(valid, size), origin, centred)
+    frames, reference, clean, valid = (cut(whole, size) for whole in (frames, reference, clean, valid))
+    iso = None if iso is None else iso.repeat_interleave(rows * columns)
+    return Crops(frames, reference, clean, valid, origin, centred, iso)

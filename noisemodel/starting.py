@@ -1,6 +1,6 @@
 """Where training starts: default values, the closed form, or another model, then what the user sets and holds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 
 from noisemodel.calibration.closed_form import ClosedForm
+from noisemodel.checkpoint import read_model
 from noisemodel.commandline import option
 from noisemodel.errors import InputError
 from noisemodel.generator import UNET_OPTS, NoiseGenerator
+from noisemodel.iso_groups import figures_of, starting_law
+from noisemodel.iso_law import IsoLaw, following
 from noisemodel.physical import START, PhysicalNoise
 from noisemodel.sensor import Levels
 from noisemodel.streams import seeded, stream
@@ -82,14 +85,14 @@ def start_generator(
     Raises: InputError where base, pattern and noiselist contradict each other.
     """
     if pattern is not None:
-        if not {"fixed1", "learnedfixed"} & set(noiselist.split("_")):
+        if not takes_pattern(noiselist):
             raise InputError(f"--fixed_pattern is for fixed1 or learnedfixed, {noiselist!r} has neither; add one")
         if base is not None:
             raise InputError(f"--init {options.init} has a pattern of its own; leave --fixed_pattern out")
     if base is not None:
         physical = _from_base(base, sensor, noiselist, options.init)
     else:
-        physical = sensor.model(noiselist, _start_values(closed, held, options.init, pattern, sensor.levels))
+        physical = sensor.model(noiselist, start_values(closed, held, options.init, pattern, sensor.levels))
     assignments = [(text, physical.assign) for text in options.start] + [(text, physical.fix) for text in options.fix]
     for text, apply in sorted(assignments, key=lambda item: not item[0].startswith("shot.gain")):
         apply(text)  # the gain first: electrons are converted with it
@@ -102,13 +105,110 @@ def start_generator(
             unet_width=options.unet_width,
         )
     if base is not None and base.network is not None:
-        wanted, had = ({**g.config(), "physical": None} for g in (generator, base))
+        wanted, had = ({**g.config(), "physical": None, "iso_law": None} for g in (generator, base))
         if wanted != had:
             differing = " ".join(f"--{name} {had[name]}" for name in had if had[name] != wanted[name])
             raise InputError(f"--init {options.init} has a network of its own; give {differing}")
-        generator.load_state_dict(base.state_dict())
+        generator.load_state_dict({k: v for k, v in base.state_dict().items() if not k.startswith("iso_law.")})
     sensor.check_cover(physical)
     return generator
+
+
+def start_together(
+    sensor: Sensor,
+    noiselist: str,
+    closed: Mapping[int, ClosedForm],
+    held: list[str],
+    options: StartOptions,
+    *,
+    base: NoiseGenerator | None,
+    pattern: Tensor | None,
+    seed: int,
+    iso0: int,
+) -> NoiseGenerator:
+    """As `start_generator`, at ISO0; with a law against ISO where ``closed`` (ISO -> closed form) has more than one."""
+    generator = start_generator(sensor, noiselist, closed[iso0], held, options, base=base, pattern=pattern, seed=seed)
+    if len(closed) > 1:
+        generator.iso_law = start_law(
+            sensor, closed, held, options, generator.physical, base=base, pattern=pattern, iso0=iso0
+        )
+    return generator
+
+
+def base_model(init: str, isos: Sequence[int]) -> NoiseGenerator:
+    """The model that --init names; of one with a law against ISO, what it says of the data's only ISO (0: ISO0)."""
+    model = read_model(init)
+    if model.iso_law is None or len(isos) > 1:
+        return model
+    return model.at_iso(isos[0] or model.iso_law.iso0)
+
+
+def held_words(closed: Mapping[int, ClosedForm], rows: int, *, has_truth: bool) -> tuple[list[str], list[str]]:
+    """Words and parameters that the data cannot identify, at whatever ISO, and notes: these, and the closed form's.
+
+    Args:
+        closed: ISO -> closed form.
+        rows: of a crop [sensor pixels].
+        has_truth: whether residuals are taken from ground truth, so that static words show.
+    """
+    held: list[str] = []
+    notes: list[str] = []
+    for iso, each in closed.items():
+        still = [] if has_truth else each.held
+        short = each.unresolved(rows)
+        found = [*each.notes]
+        found += [f"{name}: constant over a burst, so not identifiable by training on it; held" for name in still]
+        found += [f"{name}: crops of {rows} rows cannot part it from the smooth spectrum; held" for name in short]
+        notes += [f"ISO {iso}: {note}" if len(closed) > 1 else note for note in found]
+        held += [name for name in [*still, *short] if name not in held]
+    return held, notes
+
+
+def takes_pattern(noiselist: str) -> bool:
+    """Whether a measured pattern is for one of the words."""
+    return not {"fixed1", "learnedfixed"}.isdisjoint(noiselist.split("_"))
+
+
+def with_pattern(closed: ClosedForm, physical: PhysicalNoise) -> dict[str, Any]:
+    """Start values of the closed form, with the model's measured pattern where it has none of its own."""
+    start = dict(closed.start)
+    if "fixed1" in physical.components:
+        start.setdefault("fixed1_pattern", physical.component("fixed1").pattern)
+    return start
+
+
+def start_law(
+    sensor: Sensor,
+    closed: Mapping[int, ClosedForm],
+    held: list[str],
+    options: StartOptions,
+    physical: PhysicalNoise,
+    *,
+    base: NoiseGenerator | None,
+    pattern: Tensor | None,
+    iso0: int,
+) -> IsoLaw:
+    """The law against ISO at its start: that of --init, or through each ISO's start values; then --start at ISO0.
+
+    Args:
+        sensor, held, options, base, pattern: as `start_generator`.
+        closed: ISO -> what calibration says.
+        physical: the model at its start values; what --fix holds, all ISOs share.
+        iso0: the ISO of those values.
+    """
+    figures, set_by_user = figures_of(physical), [text.partition("=")[0] for text in options.start]
+    if base is not None and base.iso_law is not None:
+        rows = {name: base.iso_law.rows[name] for name in following(physical) if name in base.iso_law.names}
+        law = IsoLaw(rows, base.iso_law.iso0, list(closed))
+    else:
+        models = {
+            iso: sensor.model(physical.noiselist, start_values(each, held, options.init, pattern, sensor.levels))
+            for iso, each in closed.items()
+        }
+        law = starting_law(models, closed, physical, iso0)
+        set_by_user = list(figures) if base is not None else set_by_user
+    law.move_to({name: figures[name] for name in set_by_user if name in figures})
+    return law
 
 
 def _from_base(base: NoiseGenerator, sensor: Sensor, noiselist: str, name: str) -> PhysicalNoise:
@@ -120,12 +220,13 @@ def _from_base(base: NoiseGenerator, sensor: Sensor, noiselist: str, name: str) 
         )
     physical = base.physical.train()
     physical.levels = sensor.levels
-    if "uniform" in physical.components and "width" in physical.component("uniform").fixed:
-        physical.component("uniform").store("width", sensor.levels.adc_step)
+    known = sensor.levels.rounding and "uniform" in physical.components
+    if known and "width" in physical.component("uniform").fixed:
+        physical.component("uniform").store("width", sensor.levels.rounding)
     return physical
 
 
-def _start_values(
+def start_values(
     closed: ClosedForm, held: list[str], init: str, pattern: Tensor | None, levels: Levels
 ) -> dict[str, Any]:
     """Start values for --init default or calibrated; what cannot be learned is calibrated in any case."""

@@ -1,29 +1,22 @@
 """Training runs in pytorch-lightning: optimisers, batches by step, checkpoints, progress, resuming."""
 
-import logging
-import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.plugins.io import TorchCheckpointIO
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from noisemodel.checkpoint import write_atomically
 from noisemodel.devices import check_share
 from noisemodel.errors import InputError
 from noisemodel.evaluation.energy_score import not_worse
 from noisemodel.game import Game, score_batches
+from noisemodel.generator import NoiseGenerator
+from noisemodel.lightning_parts import run_fit
 from noisemodel.patches import Crops, CropSource
-
-LINES_EVERY_S = 10.0  # where the output is no terminal
+from noisemodel.quantities import describe
 
 
 class StepBatches(Dataset[list[Crops]]):
@@ -84,9 +77,11 @@ class NoiseGan(pl.LightningModule):
         """Adam for the critic; Adam for the generator, with steps of their own for logs, patterns and the network."""
         options, generator = self.options, self.game.generator
         physics = [p for p in generator.physical.parameters() if p.requires_grad]
+        law = [] if generator.iso_law is None else list(generator.iso_law.parameters())
+        pattern_step = options.lr_physics * float(self.game.ruler.a) ** 0.5
         groups = [
-            {"params": [p for p in physics if p.ndim == 0], "lr": options.lr_physics},
-            {"params": [p for p in physics if p.ndim > 0], "lr": options.lr_physics * self.game.ruler.a**0.5},
+            {"params": [p for p in physics if p.ndim == 0] + law, "lr": options.lr_physics},
+            {"params": [p for p in physics if p.ndim > 0], "lr": pattern_step},
             {"params": [] if generator.network is None else list(generator.network.parameters()), "lr": options.lr},
         ]
         betas = (options.b1, options.b2)
@@ -137,14 +132,6 @@ def refuse_divergence(figures: Tensor, step: int) -> None:
     """Raise InputError where losses or scores are no longer finite; what was saved before stays."""
     if not bool(torch.isfinite(figures).all()):
         raise InputError(f"training diverged at step {step}: give a smaller --lr_physics, --lr_critic or --lr")
-
-
-class SyncedCheckpointIO(TorchCheckpointIO):
-    """Writes to a temporary file, syncs and renames: a kill while writing leaves the previous checkpoint."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Save as torch does, atomically."""
-        write_atomically(Path(path), lambda temporary: torch.save(checkpoint, temporary))
 
 
 class Recorder(pl.Callback):
@@ -199,54 +186,10 @@ class Recorder(pl.Callback):
         trainer.save_checkpoint(self.resume_file, weights_only=False)
 
 
-class Deadline(pl.Callback):
-    """Stops training after ``minutes``, on all processes together."""
-
-    def __init__(self, minutes: float) -> None:
-        """Start the clock."""
-        self.end = time.monotonic() + 60 * minutes
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Stop when the time is over."""
-        over = trainer.strategy.reduce_boolean_decision(time.monotonic() > self.end, all=False)
-        trainer.should_stop = trainer.should_stop or over
-
-
-class ProgressLine(pl.Callback):
-    """A bar with rate, time left and ``describe()`` on a terminal; elsewhere a line every ten seconds."""
-
-    def __init__(self, describe: Callable[[], str]) -> None:
-        """Call ``describe`` for the figures that matter."""
-        self.describe, self.console = describe, Console()
-        columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[rate]:.2f} it/s"), TimeElapsedColumn())
-        self.bar = Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[text]}"), console=self.console)
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Start the clock."""
-        self.begin = self.last = time.monotonic()
-        self.first, total = int(pl_module.step), pl_module.options.num_iter
-        self.task = self.bar.add_task("", total=total, completed=self.first, rate=0.0, text=self.describe())
-        if self.console.is_terminal:
-            self.bar.start()
-
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-        """Show where the run stands."""
-        now, step, total = time.monotonic(), int(pl_module.step), pl_module.options.num_iter
-        rate = (step - self.first) / (now - self.begin)
-        if self.console.is_terminal:
-            self.bar.update(self.task, completed=step, rate=rate, text=self.describe())
-        if not self.console.is_terminal and (now - self.last > LINES_EVERY_S or step == total):
-            self.last = now
-            left = timedelta(seconds=round((total - step) / rate))
-            self.console.print(f"step {step}/{total}  {rate:.2f} it/s  {left} left  {self.describe()}", soft_wrap=True)
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Leave the bar as it stands."""
-        self.bar.stop()
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
-        """Give the terminal back."""
-        self.bar.stop()
+def learned_figures(generator: NoiseGenerator, names: Sequence[str]) -> str:
+    """Physical parameters in DN and electrons, on one line."""
+    table = generator.physical.parameters_table()
+    return describe([p for p in table if p.name in names], generator.physical.levels)
 
 
 def fit(
@@ -262,29 +205,5 @@ def fit(
 
     Raises: InputError if the batch cannot be shared out.
     """
-    world = check_share(gan.options.batch_size, len(devices) or 1, nodes)
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec", module="pytorch_lightning")
-    warnings.filterwarnings("ignore", "Found .* in eval mode", module="pytorch_lightning")  # lpips
-    trainer = pl.Trainer(
-        accelerator="gpu" if devices else "cpu",
-        devices=list(devices) or 1,
-        num_nodes=nodes,
-        strategy="ddp_find_unused_parameters_true" if world > 1 else "auto",
-        max_epochs=1,
-        logger=logger,
-        callbacks=callbacks,
-        plugins=[SyncedCheckpointIO()],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        log_every_n_steps=1,
-        use_distributed_sampler=False,
-        deterministic="warn" if devices else None,
-    )
-    try:
-        trainer.fit(gan, ckpt_path=resume, weights_only=True)
-    except SystemExit as stop:
-        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning has turned Ctrl-C into exit(1)
-            raise KeyboardInterrupt from None
-        raise
+    check_share(gan.options.batch_size, len(devices) or 1, nodes)
+    run_fit(gan, callbacks, devices=devices, nodes=nodes, logger=logger, resume=resume, deterministic=bool(devices))

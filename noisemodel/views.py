@@ -15,11 +15,11 @@ class Ruler:
 
     Real and generated residuals are divided by the same figure, so what the critic compares does not change; dark and
     bright noise merely become equally visible. a and b come from the training data, [fraction of white, squared] and
-    [fraction of white].
+    [fraction of white]; where they differ by image, they are (N, 1, 1, 1, 1).
     """
 
-    a: float
-    b: float
+    a: float | Tensor
+    b: float | Tensor
 
     def std(self, reference: Tensor) -> Tensor:
         """Scale at each pixel [fraction of white]."""

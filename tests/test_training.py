@@ -200,7 +200,7 @@ def test_every_option_is_tried() -> None:
     """A new option needs a row above, or a test of its own among those named here."""
     elsewhere = {
         "preset", "dataset", "data_root", "cfa", "max_time", "save_path", "notes", "resume", "overwrite", "view",
-        "device", "gpus", "nodes", "nr", "layout",
+        "device", "gpus", "nodes", "nr", "layout", "cameras", "iso", "split", "skip_bad_files",
     }  # fmt: skip
     tried = {word[2:] for row in CHANGES_WEIGHTS.values() for word in " ".join(row).split() if word.startswith("--")}
     assert set(program.TrainOptions.__dataclass_fields__) == elsewhere | tried

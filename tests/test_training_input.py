@@ -97,7 +97,10 @@ CASES = {
     "good --white_level 1023": "far above the white level 1023 DN; give the right --white_level",
     "good --cfa XTRANS": "cfa must be 4 colour letters such as RGGB",
     "good --layout bayer": "--layout must be one of mosaic, planes or null, got 'bayer'",
-    "good --dataset sidd": "--dataset needs"
+    "good --dataset imagenet": "--dataset must be one of simulated, bursts, raw, sidd, color, gray, newcalib, got",
+    "good --dataset sidd": "no SIDD scene folders such as 0001_001_S6_00100_00060_3200_L with frames in good",
+    "good --iso 100": "--iso choose among SIDD's images; --dataset bursts has one setting",
+    "good --dataset sidd --iso 100,x": "--iso must be whole numbers joined with commas, such as 100,800, got '100,x'",
     "good --dataset simulated": "the simulated camera takes no --data_root",
     # sizes and figures
     "good --crop_size 33": "crop 33 is larger than good/coffee.npz: 32x32 per plane; give a smaller --crop_size",

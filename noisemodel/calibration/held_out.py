@@ -12,7 +12,7 @@ from torch import Tensor
 from noisemodel.calibration.residuals import StaticBurst
 from noisemodel.errors import InputError
 
-LARGEST = 4_000_000  # sensor pixels of a scene that is measured whole
+LARGEST = 4_400_000  # sensor pixels of a scene that is measured whole; of doubles, above what glibc puts on its heap
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,8 @@ class PhotonTransfer:
         gain = self.gain.value
         if not np.isfinite(self.sampling_error):
             raise InputError(
-                "one light level alone tells no gain from read noise: add brighter bursts or darks, or leave 'shot' out "
-                "of the noiselist"
+                "one light level alone tells no gain from read noise: add brighter bursts or darks, or leave 'shot' "
+                "out of the noiselist"
             )
         if self.sampling_error > WIDEST * abs(gain):
             raise InputError(
