@@ -46,12 +46,15 @@ class EldNoise:
         2^(14 - n) of them. Without levels, white - black is ELD's 15583.
         """
         white = ELD_RANGE_DN if levels is None else levels.range_dn * 2.0 ** (ELD_BITS - _bits(levels.white_dn))
-        return {
+        start = {
             "shot_gain": self.gain_dn / white,
             "readtl_scale": self.scale_dn / white,
             "readtl_lambda": self.shape,
             "row1_std": self.row_std_dn / white,
         }
+        if levels is not None and not levels.rounding:  # fractions are on no grid: ELD's own step stands for it
+            start["uniform_width"] = 1 / white
+        return start
 
 
 def _bits(white_dn: float) -> int:

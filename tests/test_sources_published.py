@@ -69,7 +69,8 @@ def test_eld_in_fractions_of_white_whatever_the_data_are_in(tmp_path, levels, wh
     assert values["shot.gain"] == pytest.approx(2 / white_of_14_bits)
     assert values["row1.std"] == pytest.approx(math.exp(0.5 * math.log(2) - 0.5) / white_of_14_bits)
     assert values["readtl.lambda"] == pytest.approx(-0.02)
-    assert values["uniform.width"] == pytest.approx(1 / ELD_RANGE_DN if levels is None else levels.adc_step)
+    step = 1 / ELD_RANGE_DN if levels is None else levels.rounding or 1 / white_of_14_bits
+    assert values["uniform.width"] == pytest.approx(step)
 
 
 def test_eld_draws_rows_tails_and_photons(tmp_path):
