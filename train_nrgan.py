@@ -21,10 +21,13 @@ from noisemodel.lightning_parts import Deadline, ProgressLine, run_fit
 from noisemodel.physical import PhysicalNoise
 from noisemodel.runs import RunFolder
 from noisemodel.streams import stream
+from nrgan.blind_estimate import IMAGES as BLIND_IMAGES
+from nrgan.blind_estimate import blind_estimate
 from nrgan.corruption import NoisyImages
 from nrgan.data import clean_images
 from nrgan.figures import plot_losses, save_samples
 from nrgan.models import NoiseSettings, PhysicalNoiseModel, check_model
+from nrgan.physical_prior import physical_noise
 from nrgan.snapshots import NrGan, save_snapshot, snapshot_file, trained
 from nrgan.step import build_networks
 from nrgan.training import Due, NrGanTraining, Recorder, TrainingOptions, number_of
@@ -35,7 +38,7 @@ MAY_CHANGE = {
     "num_iterations", "max_time", "resume", "overwrite", "output_directory", "device", "gpus", "nodes", "nr", "compile",
     "display_interval", "snapshot_interval", "visualize_interval", "checkpoint_interval", "data",
 }  # fmt: skip
-ONLY_PHYSICAL = {"noiselist": None, "noise_params": None, "noise_init": None}  # option -> where it is not given
+ONLY_PHYSICAL = ("noiselist", "noise_params", "noise_start", "noise_init")  # None where they are not given
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,9 @@ class NrGanOptions(TrainingOptions):
     noise_params: Literal["image", "global"] | None = option(
         None, "physnrgan: parameters from z_n for each image (without it), or the same for all"
     )
+    noise_start: Literal["images", "default"] | None = option(
+        None, "physnrgan: amounts of shot and read noise to start from: found in the images (without it), or fixed ones"
+    )
     noise_init: Path | None = option(None, "physnrgan: a calibrated model to start from")
     max_time: float | None = option(None, "minutes after which the run saves and ends")
     resume: bool = option(False, "go on with the run in the folder")
@@ -64,9 +70,11 @@ class NrGanOptions(TrainingOptions):
         """Refuse what makes no run: a model that does not fit the data, options that would have no effect."""
         super().__post_init__()
         physical = check_model(self.dataset, self.model).noise == "physical"
-        given = [f"--{name}" for name, unset in ONLY_PHYSICAL.items() if getattr(self, name) != unset]
+        given = [f"--{name}" for name in ONLY_PHYSICAL if getattr(self, name) is not None]
         if given and not physical:
             raise InputError(f"{', '.join(given)}: only physnrgan has a physical model, got {self.model}; leave it out")
+        if self.noise_init is not None and self.noise_start is not None:
+            raise InputError("--noise_init and --noise_start both say where the noise starts; give one")
         if self.max_time is not None and not self.max_time >= 0:
             raise InputError(f"--max_time must be at least 0, got {self.max_time}")
         if self.batch_size * self.g_bs_multiple % 2:
@@ -84,11 +92,13 @@ def train(options: NrGanOptions) -> None:
     place = f"cuda:{devices[0]}" if len(devices) == 1 else "cpu"
     images = NoisyImages(clean, options.dataset, options.data_seed, device=place, clip=not options.no_clip)
     family = FAMILIES[options.dataset]
-    settings = noise_settings(options, clean.shape[0])
+    settings, started = noise_settings(options, images)
     networks = build_networks(
         settings, d_channels=options.d_channels, antialiased=family.antialias, seed=options.model_seed
     )
     console.print(f"{clean.description}; noise: {family.description}", highlight=False)
+    if started:
+        console.print(started, highlight=False)
     parts = {"G_x": networks.image, "noise": networks.noise, "critic": networks.critic}
     console.print("parameters:", ", ".join(f"{name} {number_of(part):,}" for name, part in parts.items()))
     if is_first_process(options.nr):
@@ -116,23 +126,40 @@ def train(options: NrGanOptions) -> None:
         report(console, folder, trained(networks, settings, int(training.step)), options.model_seed)
 
 
-def noise_settings(options: NrGanOptions, planes: int) -> NoiseSettings:
-    """What the networks are built from; reads --noise_init."""
-    start: PhysicalNoise | None = None
-    if options.noise_init is not None:
-        loaded = noisemodel.load(options.noise_init)
-        if loaded.network is not None:
-            raise InputError(f"--noise_init {options.noise_init} has a U-Net, physnrgan is physics alone; give another")
-        start = loaded.physical
-    return NoiseSettings(
+def noise_settings(options: NrGanOptions, images: NoisyImages) -> tuple[NoiseSettings, str]:
+    """What the networks are built from, and a line on where physnrgan starts; reads --noise_init."""
+    start, started = None, ""
+    if check_model(options.dataset, options.model).noise == "physical":
+        start, started = physical_start(options, images)
+    settings = NoiseSettings(
         options.dataset,
         options.model,
         options.size,
-        planes,
+        images.images.shape[0],
         options.g_channels,
         options.noiselist,
         options.noise_params != "global",
         start,
+    )
+    return settings, started
+
+
+def physical_start(options: NrGanOptions, images: NoisyImages) -> tuple[PhysicalNoise | None, str]:
+    """The model that physnrgan starts from, None for fixed values, and what to say of it."""
+    if options.noise_init is not None:
+        loaded = noisemodel.load(options.noise_init)
+        if loaded.network is not None:
+            raise InputError(f"--noise_init {options.noise_init} has a U-Net, physnrgan is physics alone; give another")
+        return loaded.physical, f"noise starts from {options.noise_init}"
+    if options.noise_start == "default":
+        return None, ""
+    found = blind_estimate(images.batch(slice(0, BLIND_IMAGES)).cpu())
+    if found is None:
+        return None, "the images show no line of variance over signal: noise starts from fixed values"
+    start = physical_noise(options.noiselist, found=found)
+    return (
+        start,
+        f"noise starts from the images: shot.gain {found.shot_gain:.3g}, read.std {found.read_std:.3g} of white",
     )
 
 

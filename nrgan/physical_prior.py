@@ -8,16 +8,22 @@ from torch import Tensor, nn
 
 from noisemodel.errors import InputError
 from noisemodel.physical import PhysicalNoise
+from nrgan.blind_estimate import BlindEstimate
 from nrgan.networks import LATENT, at_least_float32
 
 NOISELIST = "shot_read"
 WIDTH = 32  # of the head's hidden layer
+LEAST = 1e-3  # a start value below could not grow: logs are learned
 # Where training starts unless told [fraction of white]; words without a row start at the library's values.
 START = {"shot": {"shot_gain": 5e-3}, "read": {"read_std": 2e-2}}
 
 
-def physical_noise(noiselist: str | None, base: PhysicalNoise | None = None) -> PhysicalNoise:
+def physical_noise(
+    noiselist: str | None, base: PhysicalNoise | None = None, found: BlindEstimate | None = None
+) -> PhysicalNoise:
     """The model of a noiselist (default shot_read) for images in [0, 1], or a copy of ``base``.
+
+    ``found``: shot and read noise to start from.
 
     Raises: InputError for a wrong word, a mosaic, or a noiselist that ``base`` contradicts.
     """
@@ -29,6 +35,8 @@ def physical_noise(noiselist: str | None, base: PhysicalNoise | None = None) -> 
         return copy.deepcopy(base)
     words = noiselist or NOISELIST
     start: dict[str, Any] = {key: value for word in words.split("_") for key, value in START.get(word, {}).items()}
+    if found is not None:
+        start |= {key: max(value, LEAST) for key, value in found._asdict().items() if key in start}
     return PhysicalNoise.from_noiselist(words, layout="planes", **start)
 
 

@@ -87,7 +87,7 @@ def build_networks(settings: NoiseSettings, *, d_channels: int = 128, antialiase
 
 
 def build_optimisers(
-    networks: Networks, *, g_lr: float = 2e-4, d_lr: float = 2e-4, physics_lr: float = 5e-3, betas: tuple[float, float]
+    networks: Networks, *, g_lr: float = 2e-4, d_lr: float = 2e-4, physics_lr: float = 1e-3, betas: tuple[float, float]
 ) -> Optimisers:
     """Adam; the logs of physical parameters have a step of their own."""
     noise = networks.noise

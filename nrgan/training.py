@@ -44,7 +44,7 @@ class TrainingOptions:
     g_bs_multiple: int = option(2, "the generators' batch is so many times batch_size")
     g_lr: float = option(2e-4, "Adam step of G_x and G_n")
     d_lr: float = option(2e-4, "Adam step of the critic")
-    physics_lr: float = option(5e-3, "Adam step of the logs of physical parameters (physnrgan)")
+    physics_lr: float = option(1e-3, "Adam step of the logs of physical parameters (physnrgan)")
     beta1: float = option(0.0, "Adam beta1")
     beta2: float = option(0.99, "Adam beta2")
     lambda_r1: float = option(10.0, "weight of the critic's squared slope at real images")

@@ -1,0 +1,75 @@
+"""Shot and read noise from noisy images alone."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from noisemodel.families import amounts, corrupt
+from noisemodel.streams import stream
+from nrgan.blind_estimate import blind_estimate
+from nrgan.corruption import NoisyImages
+from nrgan.data import clean_images
+from nrgan.physical_prior import LEAST, physical_noise
+
+
+def smooth_images(count: int, seed: int) -> torch.Tensor:
+    """(count, 3, 32, 32): planes of slope, 0.3 to 0.7; nothing in the quiet directions."""
+    draws = stream(seed, "smooth")
+    base, slope = torch.rand(count, 3, 1, 1, generator=draws), torch.randn(count, 3, 2, 1, generator=draws)
+    at = torch.linspace(-1, 1, 32)
+    field = slope[:, :, :1] * at + slope[:, :, 1:] * at[:, None]
+    return (0.4 + 0.2 * base + 0.005 * field).clamp(0.3, 0.7)
+
+
+@settings(deadline=None, max_examples=5)
+@given(gain=st.floats(1e-3, 8e-3), read=st.floats(0.01, 0.05), seed=st.integers(0, 999))
+def test_it_finds_the_amounts_of_smooth_images(gain, read, seed):
+    clean = smooth_images(256, seed)
+    draws = stream(seed, "noise")
+    noisy = clean + (gain * clean + read**2).sqrt() * torch.randn(clean.shape, generator=draws)
+    found = blind_estimate(noisy)
+    assert found is not None
+    middle = gain * 0.5 + read**2  # where the line is best known
+    # 256 images, a quarter of their directions: std of the mean power 3.2e-3; the slope's lever is 0.2 of the level.
+    assert found.shot_gain * 0.5 + found.read_std**2 == pytest.approx(middle, rel=5 * 3.2e-3)
+    assert found.shot_gain == pytest.approx(gain, abs=5 * 3.2e-3 * middle / 0.06)
+
+
+def test_it_finds_the_simulated_sensor_in_the_embedded_pictures():
+    images = NoisyImages(clean_images(), "sensor", 0)
+    found = blind_estimate(images.batch(slice(0, 4096)))
+    assert found is not None
+    # Texture and clipping leave some per cent (measured: 7 % and 8 %).
+    assert found.shot_gain == pytest.approx(0.02, rel=0.12)
+    assert found.read_std == pytest.approx(15 / 255, rel=0.12)
+
+
+def test_amounts_that_vary_by_image_give_their_mean():
+    clean = smooth_images(2048, 3)
+    noisy = corrupt("sensor5-25", clean, seed=0, clip=False)
+    true = amounts("sensor5-25", 2048, seed=0)
+    found = blind_estimate(noisy)
+    assert found is not None
+    assert found.shot_gain * 0.5 + found.read_std**2 == pytest.approx(
+        float(true["shot.gain"].mean() * 0.5 + true["read.std"].square().mean()), rel=0.05
+    )
+
+
+@pytest.mark.parametrize(
+    "images",
+    [torch.rand(1, 3, 32, 32), torch.rand(8, 3, 4, 4), torch.zeros(8, 3, 32, 32), torch.full((8, 3, 32, 32), 0.5)],
+    ids=["one image", "smaller than a patch", "black", "constant"],
+)
+def test_without_a_line_there_is_no_estimate(images):
+    assert blind_estimate(images) is None
+
+
+def test_the_prior_starts_from_what_was_found():
+    found = blind_estimate(NoisyImages(clean_images(), "sensor", 0).batch(slice(0, 512)))
+    assert found is not None
+    started = {p.name: p.value for p in physical_noise("shot_read", found=found).parameters_table()}
+    assert started["shot.gain"] == pytest.approx(found.shot_gain, rel=1e-5)
+    assert started["read.std"] == pytest.approx(found.read_std, rel=1e-5)
+    without_shot = physical_noise("read_row1", found=found._replace(read_std=0.0))
+    assert {p.name: p.value for p in without_shot.parameters_table()}["read.std"] == pytest.approx(LEAST, rel=1e-5)
