@@ -80,9 +80,11 @@ class CropSampler:
         places = torch.rand(self.batch_size, 3, generator=generator, dtype=torch.float64)
         longest = max(burst.shape[0] for burst in self.bursts)
         order = torch.rand(self.batch_size, longest, generator=generator, dtype=torch.float64)
-        samples = [self._sample(places[i], order[i]) for i in range(self.batch_size)[rows or slice(None)]]
+        chosen = range(self.batch_size)[rows or slice(None)]
+        samples = [self._sample(places[i], order[i]) for i in chosen]
+        files = tuple(str(self.bursts[_scaled(places[i][0], len(self.bursts))].path) for i in chosen)
         frames, reference, clean, valid, origin = (torch.stack(parts) for parts in zip(*samples, strict=True))
-        return Batch(frames, reference, clean, valid, origin, self.centred)
+        return Batch(frames, reference, clean, valid, origin, self.centred, files=files)
 
     def _sample(self, place: Tensor, order: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """One sample from its three numbers (burst, row, column) in [0, 1) and the order of its frames."""

@@ -82,7 +82,8 @@ def run(
 ) -> int:
     """Parse the options, call ``program(config)``, and put into one line what the user can put right.
 
-    Returns: the exit code: 0; 2 for an InputError or a path that cannot be used; 130 when interrupted.
+    Returns: the exit code: 0; 2 for an InputError or a path that cannot be used; 130 when interrupted, 143 when
+        terminated.
     """
     config = parse(cls, argv, description=description, presets=presets)
     try:
@@ -91,8 +92,8 @@ def run(
         _complain(str(error))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
         _complain(f"{error.strerror}: {error.filename}" if error.filename else str(error))
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as stop:
+        return 128 + (stop.args[0] if stop.args and isinstance(stop.args[0], int) else 2)  # the signal's number
     else:
         return 0
     return 2

@@ -42,7 +42,8 @@ class IsoCrops:
             torch.cat([getattr(part, name) for part in parts])
             for name in ("frames", "reference", "clean", "valid", "origin", "iso")
         )
-        return Crops(frames, reference, clean, valid, origin, parts[0].centred, iso_of)
+        files = tuple(file for part in parts for file in part.files)
+        return Crops(frames, reference, clean, valid, origin, parts[0].centred, iso_of, files)
 
 
 @final

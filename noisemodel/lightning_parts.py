@@ -1,9 +1,11 @@
 """What every training program shares of pytorch-lightning: checkpoints, time limit, progress, and how a fit is run."""
 
 import logging
+import signal
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,16 +17,102 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from noisemodel.checkpoint import write_atomically
+from noisemodel.errors import InputError
 
 LINES_EVERY_S = 10.0  # where the output is no terminal
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+UNUSUAL = 100.0  # times the usual norm of a gradient: worth a word
+SETTLED = 20  # steps after which there is a usual norm
+LOG = logging.getLogger("noisemodel")
 
 
 class SyncedCheckpointIO(TorchCheckpointIO):
     """Writes to a temporary file, syncs and renames: a kill while writing leaves the previous checkpoint."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Save as torch does, atomically."""
-        write_atomically(Path(path), lambda temporary: torch.save(checkpoint, temporary))
+        """Save as torch does, atomically.
+
+        Raises: InputError if it cannot be written (a full disk): what was saved before stays as it was.
+        """
+        try:
+            write_atomically(Path(path), lambda temporary: torch.save(checkpoint, temporary))
+        except (OSError, RuntimeError) as error:  # torch's writer turns a failed write into a RuntimeError
+            reason = getattr(error, "strerror", None) or (str(error).splitlines() or ["the write failed"])[0]
+            before = "; the one saved before is whole, --resume goes on from it" if Path(path).is_file() else ""
+            raise InputError(f"cannot write {path} ({reason}): make room{before}") from error
+
+
+class Signalled(pl.Callback):
+    """SIGINT and SIGTERM end the run after the step, with its state saved; a second signal ends it at once."""
+
+    def __init__(self) -> None:
+        """Nothing has come yet."""
+        self.number: int | None = None
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Listen, in the main thread; other threads are never told."""
+
+        def note(number: int, _: Any) -> None:
+            self.number = number
+            for each in STOPPING:
+                signal.signal(each, before[each])
+
+        try:
+            before = {each: signal.signal(each, note) for each in STOPPING}
+        except ValueError:  # no main thread
+            yield
+            return
+        try:
+            yield
+        finally:
+            for each in STOPPING:
+                signal.signal(each, before[each])
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Stop all processes together when one was signalled."""
+        heard = self.number is not None
+        if trainer.world_size > 1:
+            heard = trainer.strategy.reduce_boolean_decision(heard, all=False)
+        trainer.should_stop = trainer.should_stop or heard
+
+
+class GradientWatch:
+    """Says when a gradient is far beyond its usual norm, the geometric mean of those before."""
+
+    def __init__(self) -> None:
+        """No gradient seen yet."""
+        self.log_usual: dict[str, float] = {}
+        self.seen = 0
+
+    def look(self, norms: dict[str, float], step: int) -> None:
+        """Warn where one of the ``norms`` by network is unusual; infinite ones are for whoever stops the run."""
+        self.seen += 1
+        for name, norm in norms.items():
+            if not 0 < norm < float("inf"):
+                continue
+            log = torch.tensor(norm).log().item()
+            usual = self.log_usual.setdefault(name, log)
+            over = torch.tensor(log - usual).exp().item()
+            if self.seen > SETTLED and over > UNUSUAL:
+                LOG.warning(f"step {step}: the gradient of the {name} is {over:.0f} times its usual size ({norm:.3g})")
+            self.log_usual[name] = usual + (log - usual) / min(self.seen, SETTLED)
+
+
+def gradient_norm(parameters: Iterable[torch.nn.Parameter]) -> torch.Tensor:
+    """||g|| over all parameters that have a gradient, a scalar."""
+    return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+
+def diverged(
+    step: int, figures: dict[str, float], remedy: str, files: Sequence[str] = (), last_good: Path | str | None = None
+) -> InputError:
+    """What to raise when losses are no longer finite: step, losses, the batch's files, where the last good state is."""
+    losses = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+    named = list(dict.fromkeys(files))
+    batch = f"; batch of {', '.join(named[:4])}{' ...' if len(named) > 4 else ''}" if named else ""
+    state = f"; the last good state is {last_good}" if last_good and Path(last_good).is_file() else ""
+    return InputError(f"training diverged at step {step} ({losses}){batch}{state}; {remedy}")
 
 
 class Deadline(pl.Callback):
@@ -90,10 +178,12 @@ def run_fit(
     """One pass over the module's batches, on the CPU or on the GPUs of each node that ``devices`` names.
 
     The module optimises by hand and counts its own steps; ``deterministic`` asks GPUs for reproducible sums.
+    Raises: KeyboardInterrupt with the signal's number when SIGINT or SIGTERM ended it, after the state was saved.
     """
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec", module="pytorch_lightning")
     warnings.filterwarnings("ignore", "Found .* in eval mode", module="pytorch_lightning")  # lpips
+    signalled = Signalled()
     trainer = pl.Trainer(
         accelerator="gpu" if devices else "cpu",
         devices=list(devices) or 1,
@@ -101,7 +191,7 @@ def run_fit(
         strategy="ddp_find_unused_parameters_true" if nodes * len(devices or [0]) > 1 else "auto",
         max_epochs=1,
         logger=logger,
-        callbacks=callbacks,
+        callbacks=[signalled, *callbacks],  # first: recorders save the step that is the last
         plugins=[SyncedCheckpointIO()],
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -111,8 +201,11 @@ def run_fit(
         deterministic="warn" if deterministic else None,
     )
     try:
-        trainer.fit(module, ckpt_path=resume, weights_only=True)
+        with signalled.heard():
+            trainer.fit(module, ckpt_path=resume, weights_only=True)
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning has turned Ctrl-C into exit(1)
             raise KeyboardInterrupt from None
         raise
+    if signalled.number is not None:
+        raise KeyboardInterrupt(signalled.number)

@@ -16,6 +16,7 @@ class Crops(NamedTuple):
     origin: (N, 2) int64, sensor pixel (row, column) of each crop.
     centred: whether the reference is the burst's own mean, so that what is constant over the burst cancels.
     iso: (N,) sensitivity of each crop, where a batch holds several.
+    files: where the crops come from, for messages.
     """
 
     frames: Tensor
@@ -25,6 +26,7 @@ class Crops(NamedTuple):
     origin: Tensor
     centred: bool
     iso: Tensor | None = None
+    files: tuple[str, ...] = ()
 
     @property
     def residual(self) -> Tensor:
@@ -60,11 +62,11 @@ def cut_crops(crops: Crops, size: int, pixel_step: int) -> Crops:
         size: of a patch, in plane pixels.
         pixel_step: sensor pixels from one plane pixel to the next: 2 on a mosaic.
     """
-    frames, reference, clean, valid, origin, centred, iso = crops
+    frames, reference, clean, valid, origin, centred, iso, files = crops
     rows, columns = frames.shape[-2] // size, frames.shape[-1] // size
     steps = torch.stack(torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij"), dim=-1)
     places = (steps.reshape(-1, 2) * size * pixel_step).to(origin.device)
     origin = (origin.unsqueeze(1) + places).reshape(-1, 2)
     frames, reference, clean, valid = (cut(whole, size) for whole in (frames, reference, clean, valid))
     iso = None if iso is None else iso.repeat_interleave(rows * columns)
-    return Crops(frames, reference, clean, valid, origin, centred, iso)
+    return Crops(frames, reference, clean, valid, origin, centred, iso, files)

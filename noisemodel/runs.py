@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from noisemodel.checkpoint import FILE_NAME, write_atomically
 from noisemodel.errors import InputError
@@ -17,6 +18,9 @@ MAY_CHANGE = {
     "num_iter", "epochs", "max_time", "resume", "overwrite", "save_path", "gpus", "nodes", "nr", "device", "notes",
     "view", "preset",
 }  # fmt: skip
+
+
+LOCK = ".lock"  # in the folder of a run that is being written; its owner's death frees it
 
 
 class RunFolder:
@@ -33,6 +37,7 @@ class RunFolder:
         self.path, self.may_change, self.named = path, set(may_change), named
         self.config_file, self.metrics_file = path / "config.json", path / "metrics.csv"
         self.model_file, self.resume_file = path / FILE_NAME, path / "resume.ckpt"
+        self._lock: FileLock | None = None  # held from begin() as long as this object lives
 
     def check(self, config: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
         """Refuse to write over another run, or to go on with other options than the run began with.
@@ -69,13 +74,15 @@ class RunFolder:
             raise InputError(f"{self.resume_file} is damaged; begin again with --overwrite true") from error
 
     def begin(self, config: Mapping[str, Any], *, resume: bool) -> None:
-        """Write the config; a new run first clears what an old one left, a resumed one keeps it.
+        """Lock the folder and write the config; a new run first clears what an old one left, a resumed one keeps it.
 
-        Both clear what a killed run was writing. Raises: InputError if the folder cannot be written.
+        Both clear what a killed run was writing. Raises: InputError if the folder cannot be written, or another process
+        is writing it.
         """
         config = {**config, "resume": False, "overwrite": False}  # so that --config begins the same run elsewhere
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._hold()
             for temporary in self.path.glob(".*.tmp"):
                 temporary.unlink()
             if not resume:
@@ -85,6 +92,17 @@ class RunFolder:
             write_atomically(self.config_file, lambda file: file.write_text(json.dumps(config, indent=2) + "\n"))
         except OSError as error:
             raise InputError(f"cannot write to {self.path} ({error.strerror}); choose another {self.named}") from error
+
+    def _hold(self) -> None:
+        """Keep other processes out; the same process may run here again."""
+        lock = FileLock(self.path / LOCK, timeout=0, thread_local=False, is_singleton=True)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise InputError(
+                f"another process is writing to {self.path}; wait for it, or give another {self.named}"
+            ) from None
+        self._lock = lock
 
     def add_metrics(self, row: Mapping[str, float]) -> None:
         """Append a row to ``metrics.csv``, in place of rows from the same step on (after a resume)."""

@@ -1,5 +1,6 @@
 """Training runs in pytorch-lightning: optimisers, batches by step, checkpoints, progress, resuming."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from noisemodel.devices import check_share
-from noisemodel.errors import InputError
 from noisemodel.evaluation.energy_score import not_worse
 from noisemodel.game import Game, score_batches
 from noisemodel.generator import NoiseGenerator
-from noisemodel.lightning_parts import run_fit
+from noisemodel.lightning_parts import GradientWatch, diverged, gradient_norm, run_fit
 from noisemodel.patches import Crops, CropSource
 from noisemodel.quantities import describe
+
+REMEDY = "give a smaller --lr_physics, --lr_critic or --lr"
 
 
 class StepBatches(Dataset[list[Crops]]):
@@ -62,6 +64,8 @@ class NoiseGan(pl.LightningModule):
         self.automatic_optimization = False
         self.game, self.source, self.options = game, source, game.options
         self.losses: dict[str, float] = {}
+        self.watch = GradientWatch()
+        self.state_file: Path | None = None  # the last good state, for messages
         self.step: Tensor
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
@@ -100,19 +104,25 @@ class NoiseGan(pl.LightningModule):
             loss, gap = self.game.critic_loss(crops, f"critic {k}", step)
             for_critic.zero_grad()
             self.manual_backward(loss)
+            critic_norm = gradient_norm(self.game.critic.parameters())
             for_critic.step()
         self.game.critic.requires_grad_(False)
         loss = self.game.generator_loss(batches[-1], step)
         for_generator.zero_grad()
         self.manual_backward(loss)
+        norm = gradient_norm(self.game.generator.parameters())
         if step >= self.options.warmup:
             for_generator.step()
         self.game.critic.requires_grad_(True)
         self.step += 1
         self.game.average(step + 1)
-        losses = self.trainer.strategy.reduce(torch.stack([gap, loss.detach()]), reduce_op="mean")
-        self.losses = dict(zip(("critic_gap", "generator_loss"), losses.tolist(), strict=True))
-        refuse_divergence(losses, step)
+        figures = torch.stack([gap, loss.detach(), critic_norm, norm])
+        *losses, critic_size, size = self.trainer.strategy.reduce(figures, reduce_op="mean").tolist()
+        self.losses = dict(zip(("critic_gap", "generator_loss"), losses, strict=True))
+        if not math.isfinite(sum(losses)):
+            files = [file for crops in batches for file in crops.files]
+            raise diverged(step, self.losses, REMEDY, files, self.state_file)
+        self.watch.look({"critic": critic_size, "generator": size}, step)
         if self.logger is not None:
             self.logger.log_metrics(self.losses, step=int(self.step))
 
@@ -126,12 +136,6 @@ class NoiseGan(pl.LightningModule):
         for group in optimizer.param_groups:
             first = group.setdefault("first_lr", group["lr"])
             group["lr"] = first * (least + (1 - least) * left)
-
-
-def refuse_divergence(figures: Tensor, step: int) -> None:
-    """Raise InputError where losses or scores are no longer finite; what was saved before stays."""
-    if not bool(torch.isfinite(figures).all()):
-        raise InputError(f"training diverged at step {step}: give a smaller --lr_physics, --lr_critic or --lr")
 
 
 class Recorder(pl.Callback):
@@ -164,6 +168,7 @@ class Recorder(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Score where the run starts."""
+        pl_module.state_file = self.resume_file  # type: ignore[assignment]
         self.batches = score_batches(self.validation, pl_module.device)
         if isinstance(pl_module, NoiseGan) and int(pl_module.step) == 0:
             self._score(trainer, pl_module)
@@ -176,7 +181,8 @@ class Recorder(pl.Callback):
 
     def _score(self, trainer: pl.Trainer, gan: NoiseGan) -> None:
         scores = gan.game.score(self.batches)
-        refuse_divergence(scores, int(gan.step))
+        if not bool(torch.isfinite(scores).all()):
+            raise diverged(int(gan.step), {"score": float(scores.mean())}, REMEDY, (), self.resume_file)
         settled = 2 * int(gan.step) >= gan.options.num_iter
         keep = not settled or self.best is None or not_worse(scores, self.best)
         if trainer.is_global_zero:

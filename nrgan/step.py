@@ -17,6 +17,7 @@ from nrgan.networks import LATENT, Critic, ImageGenerator
 from nrgan.share import ALONE, Share
 from nrgan.units import to_network
 
+GENERATORS_NORM, CRITIC_NORM = "generators' gradient", "critic's gradient"  # names among the losses
 Draws = Callable[[str], torch.Generator]  # purpose -> its stream
 
 
@@ -122,7 +123,7 @@ def train_step(
         draws: purpose ("generators", "real k", "fake k") -> the stream to draw from.
         first: the first step of a run trains the critic only.
         share: the rows that ``real`` is of the global batch.
-    Returns: scalar losses by name, detached.
+    Returns: scalar losses by name, and the norms of both gradients, detached.
     """
     losses: dict[str, Tensor] = {}
     if not first:
@@ -153,7 +154,7 @@ def generators_step(
     if settings.lambda_ds > 0 and made.scale is not None and made.latent is not None:
         losses["diversity"] = settings.lambda_ds * diversity(share.gather(made.scale), share.gather(made.latent))
         total = total + share.world * losses["diversity"]  # each process holds its rows' part of the gradient
-    optimise(optimiser, total, networks.learned(), share)
+    losses[GENERATORS_NORM] = optimise(optimiser, total, networks.learned(), share)
     networks.critic.requires_grad_(True)
     return {name: loss.detach() for name, loss in losses.items()}
 
@@ -180,7 +181,8 @@ def critic_step(
         losses = {"real": score_as_real(logits), "fake": score_as_fake(networks.critic(fake))}
         if sloped:
             losses["r1"] = settings.lambda_r1 * squared_slope(logits, real)
-    optimise(optimiser, sum(losses.values(), logits.new_zeros(())), list(networks.critic.parameters()), share)
+    total = sum(losses.values(), logits.new_zeros(()))
+    losses[CRITIC_NORM] = optimise(optimiser, total, list(networks.critic.parameters()), share)
     return {name: loss.detach() for name, loss in losses.items()}
 
 
@@ -198,12 +200,16 @@ def seen(images: Tensor, settings: StepSettings) -> Tensor:
     return antialias(images) if settings.antialias else images
 
 
-def optimise(optimiser: torch.optim.Optimizer, loss: Tensor, parameters: Iterable[nn.Parameter], share: Share) -> None:
-    """One step down the gradient of the global batch's mean loss."""
+def optimise(
+    optimiser: torch.optim.Optimizer, loss: Tensor, parameters: Iterable[nn.Parameter], share: Share
+) -> Tensor:
+    """One step down the gradient of the global batch's mean loss; returns the gradient's norm."""
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
-    share.average(p.grad for p in parameters if p.grad is not None)
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    share.average(gradients)
     optimiser.step()
+    return torch.nn.utils.get_total_norm(gradients)
 
 
 @torch.no_grad()

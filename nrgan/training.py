@@ -14,13 +14,15 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from noisemodel.commandline import option
 from noisemodel.errors import InputError
+from noisemodel.lightning_parts import GradientWatch, diverged
 from noisemodel.streams import stream
 from nrgan.corruption import NoisyImages
 from nrgan.corruption import Sampler as Order
 from nrgan.models import LearnedNoise
 from nrgan.share import Share
-from nrgan.step import Networks, Optimisers, StepSettings, build_optimisers, train_step
+from nrgan.step import CRITIC_NORM, GENERATORS_NORM, Networks, Optimisers, StepSettings, build_optimisers, train_step
 
+REMEDY = "give a smaller --g_lr, --d_lr or --physics_lr"
 SHOWN_AT_FIRST = 10  # steps whose losses are read one by one
 
 # Option -> least value, and the value that it must stay below.
@@ -141,6 +143,9 @@ class NrGanTraining(pl.LightningModule):
         self.networks, self.images, self.options = networks, images, options
         self.settings = options.step_settings(antialias=images.family.antialias)
         self.losses: dict[str, float] = {}
+        self.watch = GradientWatch()
+        self.state_file: Path | None = None  # the last good state, for messages
+        self.bad: tuple[Tensor, Tensor] | None = None  # first step whose figures were not finite (or -1), its figures
         self.step: Tensor
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
@@ -183,13 +188,36 @@ class NrGanTraining(pl.LightningModule):
             share=self.share,
         )
         self.step += 1
+        figures = torch.stack(list(losses.values()))
+        self._note_bad(figures)
         step += 1
         if step % self.options.display_interval == 0 or step in (*range(SHOWN_AT_FIRST), self.options.num_iter):
-            figures = torch.stack(list(losses.values()))
+            self.refuse_divergence()
             self.share.average([figures])
-            self.losses = dict(zip(losses, figures.tolist(), strict=True))
-            if not bool(torch.isfinite(figures).all()):
-                raise InputError(f"training diverged at step {step}: give a smaller --g_lr, --d_lr or --physics_lr")
+            found = dict(zip(losses, figures.tolist(), strict=True))
+            norms = {"critic": found.pop(CRITIC_NORM, 0.0), "generators": found.pop(GENERATORS_NORM, 0.0)}
+            self.watch.look(norms, step)
+            self.losses = found
+
+    def _note_bad(self, figures: Tensor) -> None:
+        """Keep the first step whose figures are not finite, without waiting for the device."""
+        here = self.step
+        if self.bad is None or len(self.bad[1]) != len(figures):
+            self.bad = (here.new_full((), -1), torch.zeros_like(figures))
+        first, kept = self.bad
+        now = ~torch.isfinite(figures).all() & (first < 0)
+        self.bad = (torch.where(now, here, first), torch.where(now, figures, kept))
+
+    def refuse_divergence(self) -> None:
+        """Raise InputError if any step so far had losses or gradients that are not finite."""
+        if self.bad is None or (step := int(self.bad[0])) < 0:
+            return
+        order = Order(len(self.images), self.options.batch_size, self.options.model_seed)
+        numbers = order.indices((step - 1) * self.options.num_critic).tolist()
+        about = [
+            f"images {', '.join(map(str, numbers[:SHOWN_AT_FIRST]))}{' ...' if len(numbers) > SHOWN_AT_FIRST else ''}"
+        ]
+        raise diverged(step, {"sum of losses": float(self.bad[1].sum())}, REMEDY, about, self.state_file)
 
     def describe(self) -> str:
         """The last losses that were read, on one line."""
@@ -237,6 +265,10 @@ class Recorder(pl.Callback):
         """Keep the table."""
         self.due, self.checkpoint_interval, self.resume_file = due, checkpoint_interval, resume_file
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Let messages name the state."""
+        pl_module.state_file = self.resume_file
+
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         """Look what is due."""
         step = int(pl_module.step)
@@ -245,6 +277,7 @@ class Recorder(pl.Callback):
             if trainer.is_global_zero and (last or (interval and step % interval == 0)):
                 do(pl_module)
         if last or step % self.checkpoint_interval == 0:
+            pl_module.refuse_divergence()
             trainer.save_checkpoint(self.resume_file, weights_only=False)
 
 

@@ -43,7 +43,7 @@ def test_a_batch_depends_on_seed_purpose_and_step_alone(kind: str, request: pyte
     assert_same(pickle.loads(pickle.dumps(sampler)).batch(7), batch)
     for rows in (slice(0, 2), slice(2, 6), slice(1, None, 2)):
         part = sampler.batch(7, rows=rows)
-        assert_same(part, Batch(*(field[rows] for field in batch[:5]), batch.centred))
+        assert_same(part, Batch(*(field[rows] for field in batch[:5]), batch.centred, files=batch.files[rows]))
     for other in (sampler.batch(8), sampler.batch(7, "other")):
         assert not torch.equal(other.frames, batch.frames)
     assert not torch.equal(CropSampler(bursts, crop=16, frames=3, batch_size=6, seed=2).batch(7).frames, batch.frames)

@@ -18,7 +18,16 @@ from nrgan.losses import diversity, squared_slope
 from nrgan.models import MODELS, NoiseSettings, build_noise, check_model, flip_signs, rotate, shuffle_channels
 from nrgan.networks import Critic, ImageGenerator
 from nrgan.share import ALONE, Share
-from nrgan.step import Networks, Optimisers, StepSettings, build_networks, build_optimisers, train_step
+from nrgan.step import (
+    CRITIC_NORM,
+    GENERATORS_NORM,
+    Networks,
+    Optimisers,
+    StepSettings,
+    build_networks,
+    build_optimisers,
+    train_step,
+)
 from nrgan.units import to_network, to_unit
 
 DATA_OF = {"sdnrgan1": "cifar10mg25", "physnrgan": "sensor"}  # others: cifar10ag25
@@ -121,9 +130,10 @@ def reference_step(nets: Networks, model: str, dataset: str, images: Tensor, dra
         named = [*nets.image.named_parameters(), *nets.noise.named_parameters()]
         learned, averages = [p for _, p in named], nets.averages()[0]
         gradients = torch.autograd.grad(total, learned)
+        losses[GENERATORS_NORM] = torch.cat([g.flatten() for g in gradients]).square().sum().sqrt()
         for (name, p), g, average in zip(named, gradients, averages, strict=True):
             with torch.no_grad():
-                p.copy_(adam([p], [g], 5e-3 if "physical" in name else LR)[0])
+                p.copy_(adam([p], [g], 1e-3 if "physical" in name else LR)[0])
                 average.copy_(BETA * average + (1 - BETA) * p)
     place = torch.rand(images.shape, generator=draws("real 0"))
     real = look((2 * (images * 255 / 256 - 0.5) + place / 128).clamp(-1, 1))
@@ -140,6 +150,7 @@ def reference_step(nets: Networks, model: str, dataset: str, images: Tensor, dra
     losses["fake"] = -torch.log(1 - torch.sigmoid(nets.critic(fake))).mean()
     parameters = list(nets.critic.parameters())
     gradients = torch.autograd.grad(losses["real"] + losses["fake"] + losses["r1"], parameters)
+    losses[CRITIC_NORM] = torch.cat([g.flatten() for g in gradients]).square().sum().sqrt()
     for p, new in zip(parameters, adam(parameters, list(gradients), LR), strict=True):
         p.data.copy_(new)
     return losses
@@ -341,10 +352,11 @@ def test_two_halves_average_to_the_whole(model: str, monkeypatch: pytest.MonkeyP
         nets = networks_of(model)
         kept: list[Tensor] = []
 
-        def keep(optimiser: Any, loss: Tensor, parameters: Any, _: Share) -> None:
+        def keep(optimiser: Any, loss: Tensor, parameters: Any, _: Share) -> Tensor:
             optimiser.zero_grad()
             loss.backward()
             kept.extend(p.grad.clone() for p in parameters)
+            return loss.new_zeros(())
 
         monkeypatch.setattr(nrgan.step, "optimise", keep)
         rows = share.rows(len(images) // share.world)

@@ -17,6 +17,7 @@ from training_runs import same
 import noisemodel
 import nrgan.training
 import train_nrgan
+from noisemodel.runs import LOCK
 from nrgan.figures import COLUMNS, GAP, grid, sample_picture
 from nrgan.models import MODELS
 from nrgan.snapshots import Samples, load_snapshot
@@ -76,7 +77,7 @@ def whole(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_leaves_everything(whole: Path) -> None:
-    names = {path.name for path in whole.iterdir()}
+    names = {path.name for path in whole.iterdir() if path.name != LOCK}
     pictures = {f"samples_{STEPS:06d}.png", "losses.png"}
     assert names == {"config.json", "metrics.csv", "resume.ckpt", "snapshots", "tensorboard", *pictures}
     assert [row["step"] for row in metrics(whole)] == ["2", "4", "6"]

@@ -10,7 +10,7 @@ import torch
 from noisemodel.components import Parameter
 from noisemodel.errors import InputError
 from noisemodel.evaluation.history import plot_history
-from noisemodel.runs import MAY_CHANGE, RunFolder
+from noisemodel.runs import LOCK, MAY_CHANGE, RunFolder
 from noisemodel.sensor import Levels
 from train_gan_noisemodel import TrainOptions
 
@@ -37,7 +37,7 @@ def test_a_new_folder_is_made_with_its_config(tmp_path: Path) -> None:
     assert not folder.path.exists()  # a check leaves nothing behind
     folder.begin(CONFIG, resume=False)
     assert json.loads(folder.config_file.read_text())["lr"] == 0.1
-    assert [path.name for path in folder.path.iterdir()] == ["config.json"]
+    assert sorted(path.name for path in folder.path.iterdir()) == [LOCK, "config.json"]
 
 
 def test_a_run_is_not_written_over(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_new_run_clears_what_an_old_one_left(tmp_path: Path) -> None:
     folder = begun(tmp_path)
     (tmp_path / "notes.txt").write_text("keep")
     folder.begin({**CONFIG, "lr": 0.2}, resume=False)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "notes.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [LOCK, "config.json", "notes.txt"]
     assert json.loads(folder.config_file.read_text())["lr"] == 0.2
     assert folder.metrics() == []
 

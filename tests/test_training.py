@@ -473,7 +473,7 @@ def test_two_processes_equal_one(data: Path, tmp_path: Path) -> None:
     for name, value in one.items():
         close = {"rtol": 0, "atol": 1e-4} if "critic" in name else {"rtol": 1e-5, "atol": 0}
         torch.testing.assert_close(two[name], value, **close)
-    assert not list((tmp_path / "two").glob(".*"))
+    assert not list((tmp_path / "two").glob(".*.tmp"))
     for row, other in zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), strict=True):
         for name, value in row.items():
             assert float(other[name] or 0) == pytest.approx(float(value or 0), rel=1e-3, abs=1e-5), name
@@ -515,7 +515,7 @@ def test_divergence_is_said_in_one_line(data: Path, tmp_path: Path, capsys: pyte
     assert shown.count("\n") == 1 and "training diverged at step" in shown and "--lr_critic" in shown
     found = {p.name: p.value for p in noisemodel.load(tmp_path / "run").physical.parameters_table()}
     assert all(map(math.isfinite, found.values())), "the last good model stays"
-    assert not list((tmp_path / "run").glob(".*"))
+    assert not list((tmp_path / "run").glob(".*.tmp"))
 
 
 def test_notes_are_kept_and_metrics_are_a_table(data: Path, tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_killed_runs_go_on_to_the_same_bits(data: Path, whole: Path, tmp_path: P
         assert not same_runs_or_missing(tmp_path / name, whole)
         assert train(tmp_path / name, data, f"--num_iter {STEPS} --resume") == 0
         assert same_runs(tmp_path / name, whole), name
-        assert not list((tmp_path / name).glob(".*")), "what a killed run was writing is cleared away"
+        assert not list((tmp_path / name).glob(".*.tmp")), "what a killed run was writing is cleared away"
 
 
 def same_runs_or_missing(one: Path, other: Path) -> bool:
@@ -239,6 +239,6 @@ def test_overwriting_clears_the_old_run(data: Path, tmp_path: Path) -> None:
     assert train(tmp_path / "run", data, "--num_iter 2 --overwrite") == 0
     assert [row["step"] for row in metrics(tmp_path / "run")] == ["0", "1", "2"]
     assert len(list((tmp_path / "run" / "tensorboard").glob("events*"))) == 1
-    assert not list((tmp_path / "run").glob(".*"))
+    assert not list((tmp_path / "run").glob(".*.tmp"))
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (config["num_iter"], config["overwrite"], config["resume"]) == (2, False, False)
