@@ -2,9 +2,10 @@
 
 import logging
 import signal
+import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -48,26 +49,31 @@ class Signalled(pl.Callback):
     def __init__(self) -> None:
         """Nothing has come yet."""
         self.number: int | None = None
+        self.before = {each: signal.getsignal(each) for each in STOPPING}
+        self.listens = threading.current_thread() is threading.main_thread()  # other threads are never told
 
     @contextmanager
     def heard(self) -> Iterator[None]:
-        """Listen, in the main thread; other threads are never told."""
-
-        def note(number: int, _: Any) -> None:
-            self.number = number
-            for each in STOPPING:
-                signal.signal(each, before[each])
-
-        try:
-            before = {each: signal.signal(each, note) for each in STOPPING}
-        except ValueError:  # no main thread
-            yield
-            return
+        """Listen; afterwards the handlers are those of before."""
+        self._set(dict.fromkeys(STOPPING, self._note))
         try:
             yield
         finally:
-            for each in STOPPING:
-                signal.signal(each, before[each])
+            self._set(self.before)
+
+    def _set(self, handlers: Mapping[signal.Signals, Any]) -> None:
+        for each, handler in handlers.items():
+            if self.listens:
+                signal.signal(each, handler)
+
+    def _note(self, number: int, _: Any) -> None:
+        self.number = number
+        self._set(self.before)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Listen in Lightning's place, which would end the run without saving."""
+        if self.number is None:
+            self._set(dict.fromkeys(STOPPING, self._note))
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Stop all processes together when one was signalled."""
