@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from rich.console import Console
 
 import noisemodel
 from noisemodel import InputError, NoiseGenerator, PhysicalNoise, stream
+from noisemodel.calibration.sanity import check_noise, check_size
 from noisemodel.checkpoint import checkpoint_file, read_provenance, write_atomically
 from noisemodel.commandline import argument, option, run
 from noisemodel.evaluation.comparison import Comparison, summary
@@ -44,12 +45,16 @@ class ViewNoise:
     out: Path | None = option(None, "folder for the pictures; <run folder>/view if not given", aliases=("-o",))
     html: Path | None = option(None, "write one HTML page to this file; no pictures then, unless --png is given too")
     png: bool = option(False, "write the pictures beside the page; they are the default without --html")
-    dataset: Literal["simulated", "bursts"] | None = option(None, "real noise to compare with; bursts with --data_root")
+    dataset: Literal["simulated", "bursts", "raw", "sidd", "color", "gray", "newcalib"] | None = option(
+        None, "real noise to compare with; with --data_root told from its files: bursts, raw or sidd"
+    )
     data_root: Path | None = option(None, "folder of bursts")
     black_level: float | None = option(None, "of the bursts [DN]")
     white_level: float | None = option(None, "of the bursts [DN]")
     layout: Literal["mosaic", "planes"] | None = option(None, "of the bursts; the model's if not given")
     cfa: str | None = option(None, "colours of the bursts' mosaic by position, e.g. RGGB")
+    cameras: str | None = option(None, "phone of SIDD: GP, IP, S6, N6 or G4")
+    iso: str | None = option(None, "ISO of SIDD; a model with a law against ISO is shown there")
     seed: int = option(0, "of the generated noise and of the simulated camera")
     crop: int | None = option(None, "side of what is compared [sensor pixels]; 512, or 256 with a U-Net, if not given")
 
@@ -145,7 +150,11 @@ def _recordings(model: NoiseGenerator, data: "BurstSet", crop: int | None) -> li
         extent = (2 * extent[0], 2 * extent[1])
     kinds = (data.scenes, data.flats, data.darks)
     bursts = [b for kind, most in zip(kinds, MOST.values(), strict=True) for b in _spread(kind, most)]
+    for burst in bursts:
+        check_size(burst)
     found = [read_recording(b, size=crop, most_frames=MOST_FRAMES[with_network], extent=extent) for b in bursts]
+    for at in found:
+        check_noise(at.name, at.residual(at.frames))
     if as_planes:
         if model.channels not in PLANES:
             raise InputError(f"no embedded scene has {model.channels} planes; give --data_root")
@@ -189,13 +198,15 @@ def _draw(draw: Callable[[], Figure], path: Path) -> None:
 def load_data(config: ViewNoise, layout: str) -> "BurstSet":
     """The data that the options name; bursts where there is --data_root, else the embedded simulated camera."""
     try:
-        from datasets import DataOptions, load_dataset
+        from datasets import DataOptions, asked_cameras, asked_isos, dataset_of, load_dataset
     except ImportError as error:
         raise InputError(
             "viewnoise compares with frames that the folder datasets/ reads, which is not installed with the package; "
             "run viewnoise.py from a clone"
         ) from error
-    name = config.dataset or ("simulated" if config.data_root is None else "bursts")
+    name = config.dataset or "simulated"
+    if config.data_root is not None:
+        name = dataset_of(config.dataset, config.data_root)[0]
     options = DataOptions(
         data_root=config.data_root,
         black_level=config.black_level,
@@ -203,15 +214,25 @@ def load_data(config: ViewNoise, layout: str) -> "BurstSet":
         layout=config.layout or (layout if name == "bursts" else None),
         cfa=config.cfa,
         seed=config.seed,
+        cameras=asked_cameras(config.cameras),
+        iso=asked_isos(config.iso),
     )
     return load_dataset(name, options)
+
+
+def load_model(config: ViewNoise) -> NoiseGenerator:
+    """The checkpoint's model; one with a law against ISO at the ISO that the options name."""
+    if config.iso is not None and config.iso.isdecimal():
+        with suppress(InputError):  # it knows one setting only, or is no model, which is said below
+            return noisemodel.load(config.checkpoint, iso=int(config.iso))
+    return noisemodel.load(config.checkpoint)
 
 
 def show(config: ViewNoise) -> None:
     """Load, draw, and print the parameter table."""
     if config.html is not None and config.html.is_dir():
         raise InputError(f"{config.html} is a folder; --html takes a file, e.g. {config.html / 'report.html'}")
-    model = noisemodel.load(config.checkpoint)
+    model = load_model(config)
     out = config.out or checkpoint_file(config.checkpoint).parent / "view"
     pictures = config.png or config.html is None
     if pictures:

@@ -15,6 +15,8 @@ import noisemodel
 from noisemodel.errors import InputError
 from noisemodel.generator import NoiseGenerator
 from noisemodel.iso_law import LOG, IsoLaw
+from noisemodel.legacy import chosen_checkpoint, is_published, read_published
+from noisemodel.legacy_generator import LegacyGenerator
 from noisemodel.physical import PhysicalNoise
 from noisemodel.sensor import Levels
 
@@ -30,8 +32,14 @@ MAPS = {
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, sync it, and rename it into place; clean up on failure."""
+    """Let ``write`` fill a temporary file beside ``path``, sync it, and rename it into place; clean up on failure.
+
+    What is there and no file (/dev/stdout, a pipe) is written to as it is, and never replaced.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        write(path)
+        return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write(temporary)
@@ -54,10 +62,13 @@ def save(model: NoiseGenerator | PhysicalNoise, path: str | Path, **provenance: 
     """Write weights, config and ``provenance`` (JSON-able) to ``path``, or to ``path``/model.safetensors.
 
     Returns: the file written. Written to a temporary file, synced and renamed: never half a file.
+    Raises: InputError for a model of the published scripts, whose laws our format cannot hold.
     """
     if isinstance(model, PhysicalNoise):
         model = NoiseGenerator(model)
-    path = checkpoint_file(path)
+    if isinstance(model, LegacyGenerator):
+        raise InputError(f"{model.file} has laws of its own, which our format cannot hold; convert it with convert.py")
+    path = _own_file(path)
     metadata = {
         "format": FORMAT,
         "config": json.dumps(model.config()),
@@ -70,6 +81,8 @@ def save(model: NoiseGenerator | PhysicalNoise, path: str | Path, **provenance: 
 
 def load(path: str | Path, *, iso: float | None = None) -> NoiseGenerator:
     """Read a model that `save` wrote: the file, or the run folder that holds model.safetensors. On the CPU.
+
+    A run folder of the published starlight script, or a .pt file in it, gives a `LegacyGenerator` with its old laws.
 
     Args:
         path: the file or folder.
@@ -89,7 +102,9 @@ def load(path: str | Path, *, iso: float | None = None) -> NoiseGenerator:
 
 
 def read_model(path: str | Path) -> NoiseGenerator:
-    """The model of a file or run folder as it is, without a word; args and errors as `load`."""
+    """The model of a file or run folder as it is; args and errors as `load`."""
+    if _is_published(path):
+        return read_published(path)
     file = checkpoint_file(path)
     metadata, tensors = _read(file)
     try:
@@ -104,6 +119,8 @@ def read_model(path: str | Path) -> NoiseGenerator:
 def read_provenance(path: str | Path) -> dict[str, Any]:
     """Who made a checkpoint, from what, with which options and results, as given to `save`."""
     file = checkpoint_file(path)
+    if _is_published(path):
+        return {"program": "published starlight script", "file": file.name}
     try:
         return dict(json.loads(_read(file)[0]["provenance"]))
     except (KeyError, TypeError, json.JSONDecodeError) as error:
@@ -111,9 +128,19 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
 
 
 def checkpoint_file(path: str | Path) -> Path:
-    """The safetensors file that ``path`` (a file or a run folder) means."""
+    """The file that ``path`` (a file or a run folder) means: a safetensors file, or a published run's chosen .pt."""
+    return chosen_checkpoint(Path(path)) if _is_published(path) else _own_file(path)
+
+
+def _own_file(path: str | Path) -> Path:
+    """The safetensors file that ``path`` means."""
     path = Path(path)
     return path if path.suffix == ".safetensors" else path / FILE_NAME
+
+
+def _is_published(path: str | Path) -> bool:
+    """Whether ``path`` means a published checkpoint: a .pt file, or a run folder that holds no model of ours."""
+    return not _own_file(path).is_file() and is_published(Path(path))
 
 
 def _read(file: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
-from noisemodel.checkpoint import FILE_NAME, load
+from noisemodel.checkpoint import load
 from noisemodel.errors import InputError
 from noisemodel.generator import NoiseGenerator
 from noisemodel.noise_source import ColourSource, ModelSource, NoiseSource
@@ -18,13 +18,13 @@ from noisemodel.sensor.mosaic import check_layout
 from noisemodel.sensor.noise_profile import NoiseProfile, read_cfa, read_noise_profile
 from noisemodel.sensor.rendering import plane_colours
 from noisemodel.sources_darks import DarkFrames, DarksSource, darks_of
+from noisemodel.sources_export import read_profile_json
 from noisemodel.sources_published import ELD_RANGE_DN, read_darktable, read_eld
 
 NUMBER = re.compile(r"(?P<value>[-+0-9.eE]+)(/(?P<over>[0-9.]+))?(?P<unit>DN)?")
-PUBLISHED_RUN = "args.txt"  # what the published training scripts leave in a run folder
 OpenBursts = Callable[[Path], Any]
 
-__all__ = ["KINDS", "NoiseSource", "open_source"]
+__all__ = ["KINDS", "NoiseSource", "is_kind", "open_source"]
 
 
 @final
@@ -55,6 +55,12 @@ class Kind(NamedTuple):
     open: Callable[[str, str, Settings], NoiseSource]
 
 
+def is_kind(text: str) -> bool:
+    """Whether a text is KIND:ARGUMENT, known or misspelt, and not a checkpoint or run folder."""
+    kind, colon, _ = text.partition(":")
+    return bool(colon) and (kind in KINDS or not (Path(text).exists() or Path(text).suffix == ".safetensors"))
+
+
 def open_source(
     text: str,
     *,
@@ -75,7 +81,7 @@ def open_source(
     kind, colon, argument = text.partition(":")
     if colon and kind in KINDS:
         if not argument:
-            raise InputError(f"--noise {kind}: needs its argument; write {kind}:{KINDS[kind].form}")
+            raise InputError(f"noise {kind}: needs its argument; write {kind}:{KINDS[kind].form}")
         return KINDS[kind].open(text, argument, settings)
     if (
         Path(text).exists()
@@ -86,7 +92,7 @@ def open_source(
     close = difflib.get_close_matches(kind.lower(), KINDS, n=1)
     forms = ", ".join(["FILE", *(f"{name}:{row.form}" for name, row in KINDS.items())])
     did = f"; did you mean {close[0]}:{KINDS[close[0]].form}?" if close else ""
-    raise InputError(f"--noise {text!r} is neither a file nor a known kind{did} (known: {forms})")
+    raise InputError(f"noise {text!r} is neither a file nor a known kind{did} (known: {forms})")
 
 
 def parse_number(text: str, levels: Levels | None, what: str, *, zero: bool = False) -> float:
@@ -118,7 +124,7 @@ def _split(argument: str, count: int, kind: str) -> list[str]:
     """The last ``count`` - 1 fields after commas, and the rest before them (a path may have commas)."""
     fields = [field.strip() for field in argument.rsplit(",", count - 1)]
     if len(fields) != count or not all(fields):
-        raise InputError(f"--noise {kind}:{argument} has another form; write {kind}:{KINDS[kind].form}")
+        raise InputError(f"noise {kind}:{argument} has another form; write {kind}:{KINDS[kind].form}")
     return fields
 
 
@@ -129,10 +135,6 @@ def _built(noiselist: str, settings: Settings, **start: Any) -> NoiseGenerator:
 
 def _checkpoint(text: str, settings: Settings) -> NoiseSource:
     path = Path(text)
-    if path.is_dir() and (path / PUBLISHED_RUN).is_file() and not (path / FILE_NAME).is_file():
-        raise InputError(
-            f"{path} is a run folder of the published scripts, which cannot be read yet; train one of ours"
-        )
     model = load(path).requires_grad_(False)
     physical = model.physical
     if physical.layout != settings.layout:
@@ -158,6 +160,8 @@ def _poisson_gaussian(text: str, argument: str, settings: Settings) -> NoiseSour
 
 def _profile(text: str, argument: str, settings: Settings) -> NoiseSource:
     path = Path(argument)
+    if path.suffix.lower() == ".json":
+        return _from_profile(text, NoiseProfile(read_profile_json(path)), settings, "exported")
     profile = read_noise_profile(path)
     if profile is None:
         raise InputError(f"{path} has no NoiseProfile (DNG tag 51041); calibrate the camera, or use darktable:")
@@ -199,7 +203,7 @@ def _darktable(text: str, argument: str, settings: Settings) -> NoiseSource:
 def _darks(text: str, argument: str, settings: Settings) -> NoiseSource:
     folder, gain_text = _split(argument, 2, "darks")
     if settings.open_bursts is None:
-        raise InputError("--noise darks: needs a program that can open bursts; this one cannot")
+        raise InputError("noise darks: needs a program that can open bursts; this one cannot")
     bursts = settings.open_bursts(Path(folder))
     if bursts.layout != settings.layout:
         raise InputError(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from noisemodel.checkpoint import build, write_atomically
 from noisemodel.errors import InputError
 from noisemodel.generator import NoiseGenerator
+from nrgan.legacy import is_published, read_published
 from nrgan.models import NoiseModel, NoiseSettings, PhysicalNoiseModel, build_noise
 from nrgan.networks import ImageGenerator
 from nrgan.step import Networks, draw_noisy
@@ -80,8 +81,11 @@ def save_snapshot(gan: NrGan, path: Path, **provenance: Any) -> Path:
 def load_snapshot(path: str | Path) -> NrGan:
     """Read what `save_snapshot` wrote; of a run folder or its ``snapshots``, the latest. On the CPU.
 
+    A run folder of the published script, or one of its netG_iter_N.pth, is read as well.
     Raises: InputError if there is none, or the file is damaged or of another format.
     """
+    if is_published(Path(path)):
+        return NrGan(*read_published(path))
     file = latest_snapshot(Path(path))
     try:
         with safe_open(file, "pt") as handle:

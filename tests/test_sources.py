@@ -157,9 +157,9 @@ def test_a_checkpoint_draws_what_its_model_draws(tmp_path):
         open_source(str(tmp_path / "run"), layout="planes")
 
 
-def test_a_published_run_folder_is_refused_with_the_reason(tmp_path):
+def test_a_published_run_folder_without_a_checkpoint_is_refused_with_the_reason(tmp_path):
     (tmp_path / "args.txt").write_text("{}")
-    with pytest.raises(InputError, match="run folder of the published scripts"):
+    with pytest.raises(InputError, match=r"has no bestgenerator\*\.pt or generatorcheckpoint\*\.pt"):
         open_source(str(tmp_path))
 
 
