@@ -18,6 +18,9 @@ COMMANDS: dict[str, Command] = {
     "sidd-noise": Command("evaluate_sidd", "generated against real noise on SIDD, per phone and ISO"),
     "sidd-denoise": Command("evaluate_sidd_denoise", "PSNR and SSIM on SIDD's validation blocks; benchmark submission"),
     "compare": Command("evaluate_compare", "two sources of noise, or real frames, side by side on the same images"),
+    "nrgan": Command("evaluate_nrgan", "a trained NR-GAN: distances to the clean images, its noise against the truth"),
+    "nrgan-denoise": Command("evaluate_nrgan_denoise", "GN2GC: a denoiser trained on what a trained NR-GAN generates"),
+    "denoise": Command("evaluate_denoise", "PSNR and SSIM of trained denoisers on pairs of noisy and clean images"),
 }
 
 

@@ -1,5 +1,6 @@
 """Learn clean images and their noise from noisy images alone: NR-GAN, its rivals, and the physical prior."""
 
+import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -128,9 +129,9 @@ def train(options: NrGanOptions) -> None:
 
 def noise_settings(options: NrGanOptions, images: NoisyImages) -> tuple[NoiseSettings, str]:
     """What the networks are built from, and a line on where physnrgan starts; reads --noise_init."""
-    start, started = None, ""
+    start, spread, started = None, 0.0, ""
     if check_model(options.dataset, options.model).noise == "physical":
-        start, started = physical_start(options, images)
+        start, spread, started = physical_start(options, images)
     settings = NoiseSettings(
         options.dataset,
         options.model,
@@ -140,27 +141,27 @@ def noise_settings(options: NrGanOptions, images: NoisyImages) -> tuple[NoiseSet
         options.noiselist,
         options.noise_params != "global",
         start,
+        spread,
     )
     return settings, started
 
 
-def physical_start(options: NrGanOptions, images: NoisyImages) -> tuple[PhysicalNoise | None, str]:
-    """The model that physnrgan starts from, None for fixed values, and what to say of it."""
+def physical_start(options: NrGanOptions, images: NoisyImages) -> tuple[PhysicalNoise | None, float, str]:
+    """The model that physnrgan starts from (None: fixed values), the spread of amounts over images, what to say."""
     if options.noise_init is not None:
         loaded = noisemodel.load(options.noise_init)
         if loaded.network is not None:
             raise InputError(f"--noise_init {options.noise_init} has a U-Net, physnrgan is physics alone; give another")
-        return loaded.physical, f"noise starts from {options.noise_init}"
+        return loaded.physical, 0.0, f"noise starts from {options.noise_init}"
     if options.noise_start == "default":
-        return None, ""
+        return None, 0.0, ""
     found = blind_estimate(images.batch(slice(0, BLIND_IMAGES)).cpu())
     if found is None:
-        return None, "the images show no line of variance over signal: noise starts from fixed values"
+        return None, 0.0, "the images show no line of variance over signal: noise starts from fixed values"
     start = physical_noise(options.noiselist, found=found)
-    return (
-        start,
-        f"noise starts from the images: shot.gain {found.shot_gain:.3g}, read.std {found.read_std:.3g} of white",
-    )
+    amounts = f"shot.gain {found.shot_gain:.3g}, read.std {found.read_std:.3g} of white"
+    varies = f"; variances vary by a factor of {math.exp(found.spread):.2f} over images" if found.spread else ""
+    return start, found.spread, f"noise starts from the images: {amounts}{varies}"
 
 
 def begin(folder: RunFolder, options: NrGanOptions) -> None:

@@ -164,8 +164,8 @@ MODELS = {
 class NoiseSettings(NamedTuple):
     """What a noise model is built from.
 
-    dataset, model: names of rows. size, planes, channels: of images and networks. noiselist, per_image, start: of
-    physnrgan, see `physical_noise`.
+    dataset, model: names of rows. size, planes, channels: of images and networks. noiselist, per_image, start, spread:
+    of physnrgan, see `physical_noise` and `PhysicalPrior`.
     """
 
     dataset: str
@@ -176,6 +176,7 @@ class NoiseSettings(NamedTuple):
     noiselist: str | None = None
     per_image: bool = True
     start: PhysicalNoise | None = None
+    spread: float = 0.0
 
 
 def check_model(dataset: str, model: str) -> Model:
@@ -207,7 +208,8 @@ def build_noise(settings: NoiseSettings, *, seed: int) -> NoiseModel:
         return KnownNoise(settings.dataset)
     if row.noise == "physical":
         physical = physical_noise(settings.noiselist, settings.start)
-        return PhysicalNoiseModel(PhysicalPrior(physical, settings.per_image, generator=weights))
+        prior = PhysicalPrior(physical, settings.per_image, generator=weights, spread=settings.spread)
+        return PhysicalNoiseModel(prior)
     network = ImageGenerator(
         LATENT * (1 + row.sees_image),
         size=settings.size,
@@ -220,7 +222,10 @@ def build_noise(settings: NoiseSettings, *, seed: int) -> NoiseModel:
 
 
 class PhysicalNoiseModel(NoiseModel):
-    """n = a draw of the physical model given x, with parameters from z_n (one set per image) or common to all."""
+    """n = a draw of the physical model given x, with parameters from z_n (one set per image) or common to all.
+
+    Without the diversity term, which would make amounts vary that are the same for all images.
+    """
 
     def __init__(self, prior: PhysicalPrior) -> None:
         """Draw from ``prior``."""
@@ -236,8 +241,4 @@ class PhysicalNoiseModel(NoiseModel):
         everywhere = {name: share.pad(value, 1.0) for name, value in params.items()}
         drawn = self.prior.physical.measure(share.pad(light), generator=generator, params=everywhere or None)
         noise = NOISE_SCALE * drawn.noise[share.rows(len(clean))]
-        if not params:
-            return Measurement(clean + noise, noise, latent)
-        variance = self.prior.physical.variance(light.detach(), params=params)
-        std = NOISE_SCALE * variance.mean(dim=(1, 2, 3)).sqrt()
-        return Measurement(clean + noise, noise, latent, std[:, None])
+        return Measurement(clean + noise, noise)

@@ -13,7 +13,8 @@ from nrgan.networks import LATENT, at_least_float32
 
 NOISELIST = "shot_read"
 WIDTH = 32  # of the head's hidden layer
-LEAST = 1e-3  # a start value below could not grow: logs are learned
+LEAST = {"shot_gain": 1e-4, "read_std": 1e-3}  # a start value below could hardly grow: logs are learned
+SPREAD = {"shot.gain": 1.0, "read.std": 0.5}  # spread of the log, times BlindEstimate.spread
 # Where training starts unless told [fraction of white]; words without a row start at the library's values.
 START = {"shot": {"shot_gain": 5e-3}, "read": {"read_std": 2e-2}}
 
@@ -36,22 +37,25 @@ def physical_noise(
     words = noiselist or NOISELIST
     start: dict[str, Any] = {key: value for word in words.split("_") for key, value in START.get(word, {}).items()}
     if found is not None:
-        start |= {key: max(value, LEAST) for key, value in found._asdict().items() if key in start}
+        start |= {key: max(value, LEAST[key]) for key, value in found._asdict().items() if key in start}
     return PhysicalNoise.from_noiselist(words, layout="planes", **start)
 
 
 class PhysicalPrior(nn.Module):
     """log p_k = log p0_k + h_k(z_n): each positive parameter of each image; without a head, p = p0 for all.
 
-    The head h is Linear, tanh, Linear without bias (p0 is its bias), and starts at 0.
+    The head h is Linear, tanh, Linear without bias (p0 is its bias), and starts at 0, or with a std of ``spread``.
 
     Args:
         physical: holds log p0; what is fixed in it stays as it is for all images.
         per_image: whether there is a head.
         generator: draws the start weights.
+        spread: std over images of ln r^2 and ln g of read and shot noise at the start (`BlindEstimate.spread`).
     """
 
-    def __init__(self, physical: PhysicalNoise, per_image: bool, *, generator: torch.Generator) -> None:
+    def __init__(
+        self, physical: PhysicalNoise, per_image: bool, *, generator: torch.Generator, spread: float = 0.0
+    ) -> None:
         """Find the parameters that may vary; raises InputError if nothing is left to learn."""
         super().__init__()
         self.physical = physical
@@ -70,6 +74,18 @@ class PhysicalPrior(nn.Module):
             for zero in (first.bias, last.weight):
                 nn.init.zeros_(zero)
             self.head = nn.Sequential(first, nn.Tanh(), last)
+            if spread > 0:
+                self._spread_out(spread, generator)
+
+    @torch.no_grad()
+    def _spread_out(self, spread: float, generator: torch.Generator) -> None:
+        """Give the head's outputs the std that `SPREAD` says, uncorrelated as long as its layer is wide enough."""
+        assert self.head is not None
+        hidden = self.head[:2](torch.randn(4096, LATENT, generator=generator))
+        scales = torch.tensor([spread * SPREAD.get(name, 0.0) for name in self.varying])
+        square = torch.linalg.qr(torch.randn(WIDTH, max(WIDTH, len(scales)), generator=generator)).Q
+        shown = hidden @ square[:, : len(scales)]
+        self.head[2].weight.copy_((square[:, : len(scales)] * scales / shown.std(dim=0)).T)
 
     def parameters_of(self, latent: Tensor) -> dict[str, Tensor]:
         """(N, 128) z_n -> name: (N,) values; empty where all images share theirs."""

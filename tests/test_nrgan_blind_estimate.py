@@ -1,5 +1,7 @@
 """Shot and read noise from noisy images alone."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,10 +9,10 @@ from hypothesis import strategies as st
 
 from noisemodel.families import amounts, corrupt
 from noisemodel.streams import stream
-from nrgan.blind_estimate import blind_estimate
+from nrgan.blind_estimate import BlindEstimate, blind_estimate
 from nrgan.corruption import NoisyImages
 from nrgan.data import clean_images
-from nrgan.physical_prior import LEAST, physical_noise
+from nrgan.physical_prior import LEAST, PhysicalPrior, physical_noise
 
 
 def smooth_images(count: int, seed: int) -> torch.Tensor:
@@ -45,21 +47,43 @@ def test_it_finds_the_simulated_sensor_in_the_embedded_pictures():
     assert found.read_std == pytest.approx(15 / 255, rel=0.12)
 
 
-def test_amounts_that_vary_by_image_give_their_mean():
-    clean = smooth_images(2048, 3)
-    noisy = corrupt("sensor5-25", clean, seed=0, clip=False)
-    true = amounts("sensor5-25", 2048, seed=0)
-    found = blind_estimate(noisy)
+def test_amounts_that_vary_by_image_give_their_medians_and_spread():
+    clean = smooth_images(4096, 3)
+    true = amounts("sensor5-25", 4096, seed=0)
+    found = blind_estimate(corrupt("sensor5-25", clean, seed=0, clip=False))
     assert found is not None
-    assert found.shot_gain * 0.5 + found.read_std**2 == pytest.approx(
-        float(true["shot.gain"].mean() * 0.5 + true["read.std"].square().mean()), rel=0.05
-    )
+    power = true["shot.gain"] * 0.5 + true["read.std"].square()
+    shot, read = found.shot_gain / 2, found.read_std**2
+    grown = math.exp(found.spread**2 / 2)  # the mean of a log-normal number over its median
+    # 4096 amounts: the relative std of their mean is 0.4 / 64.
+    assert (shot + read) * grown == pytest.approx(float(power.mean()), rel=5 * 0.4 / 64)
+    variance = (math.exp(found.spread**2) - 1) * grown**2 * (shot**2 + read**2)
+    assert variance == pytest.approx(float(power.var()), rel=0.15)
+
+
+def test_amounts_that_do_not_vary_have_no_spread():
+    found = blind_estimate(corrupt("sensor", smooth_images(2048, 4), seed=0, clip=False))
+    assert found is not None and found.spread == 0.0
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.4])
+def test_the_head_starts_with_the_spread_that_was_found(spread):
+    found = BlindEstimate(0.02, 0.05, spread)
+    start = physical_noise("shot_read", found=found)
+    prior = PhysicalPrior(start, True, generator=stream(0, "head"), spread=found.spread)
+    values = prior.parameters_of(torch.randn(4096, 128, generator=stream(0, "z")))
+    logs = torch.stack([values["shot.gain"].log(), values["read.std"].square().log()]).detach()
+    # 5 standard errors of a std and of a correlation of 4096 draws, twice: of the scale, and of its test.
+    assert logs.std(dim=1).tolist() == pytest.approx([spread, spread], rel=2 * 5 / (2 * 4096) ** 0.5)
+    assert logs.mean(dim=1).exp().tolist() == pytest.approx([0.02, 0.0025], rel=5 * (spread + 1e-4) / 64)
+    if spread:
+        assert abs(float(torch.corrcoef(logs)[0, 1])) < 0.25  # of hidden units that are alike by chance
 
 
 @pytest.mark.parametrize(
     "images",
-    [torch.rand(1, 3, 32, 32), torch.rand(8, 3, 4, 4), torch.zeros(8, 3, 32, 32), torch.full((8, 3, 32, 32), 0.5)],
-    ids=["one image", "smaller than a patch", "black", "constant"],
+    [torch.rand(1, 3, 32, 32), torch.rand(8, 3, 4, 4), torch.zeros(8, 3, 32, 32), torch.full((8, 3, 32, 32), 0.0)],
+    ids=["one image", "smaller than a patch", "black", "all black"],
 )
 def test_without_a_line_there_is_no_estimate(images):
     assert blind_estimate(images) is None
@@ -72,4 +96,5 @@ def test_the_prior_starts_from_what_was_found():
     assert started["shot.gain"] == pytest.approx(found.shot_gain, rel=1e-5)
     assert started["read.std"] == pytest.approx(found.read_std, rel=1e-5)
     without_shot = physical_noise("read_row1", found=found._replace(read_std=0.0))
-    assert {p.name: p.value for p in without_shot.parameters_table()}["read.std"] == pytest.approx(LEAST, rel=1e-5)
+    least = LEAST["read_std"]
+    assert {p.name: p.value for p in without_shot.parameters_table()}["read.std"] == pytest.approx(least, rel=1e-5)

@@ -61,7 +61,7 @@ def reference_noise(nets: Networks, model: str, dataset: str, x: Tensor, z: Tens
         return (families.measure(dataset, light, generator=g) - light) * 2 * 255 / 256, None, None
     zn = torch.randn(len(x), 128, generator=g)
     if model == "physnrgan":
-        return (*reference_physics(nets, x, zn, g), zn)
+        return reference_physics(nets, x, zn, g), None, None
     zn = torch.cat([z, zn], 1) if model in ("sdnrgan2", "sdnrgan3") else zn
     n = nets.noise.network(zn)
     if model in ("sinrgan1", "sdnrgan1", "sdnrgan2"):
@@ -82,8 +82,8 @@ def reference_noise(nets: Networks, model: str, dataset: str, x: Tensor, z: Tens
     return n, compared, zn
 
 
-def reference_physics(nets: Networks, x: Tensor, zn: Tensor, g: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Shot and read noise with parameters from z_n, and the std that the diversity term compares."""
+def reference_physics(nets: Networks, x: Tensor, zn: Tensor, g: torch.Generator) -> Tensor:
+    """Shot and read noise with parameters from z_n; no diversity term."""
     prior = nets.noise.prior
     first, last = prior.head[0], prior.head[2]
     shift = torch.tanh(zn @ first.weight.T + first.bias) @ last.weight.T
@@ -91,9 +91,7 @@ def reference_physics(nets: Networks, x: Tensor, zn: Tensor, g: torch.Generator)
     read = torch.exp(prior.physical.components["read"].log["std"] + shift[:, 1])[:, None, None, None]
     light = (x + 1) / 2
     eps = torch.empty(len(x), 1, *x.shape[1:]).normal_(generator=g)[:, 0]
-    noise = torch.sqrt(gain * light + read**2) * eps * 2 * 255 / 256
-    std = torch.sqrt((gain * light.detach() + read**2).mean((1, 2, 3))) * 2 * 255 / 256
-    return noise, std[:, None]
+    return torch.sqrt(gain * light + read**2) * eps * 2 * 255 / 256
 
 
 def blurred(x: Tensor) -> Tensor:
@@ -295,7 +293,7 @@ def test_physnrgan_has_the_sensors_variance_and_gradients(per_image: bool) -> No
     assert abs(float(rows.detach().var()) / line - 1) < 5 * math.sqrt(2 / rows.numel())
     made.noise.square().mean().backward()
     assert all(leaf.grad is not None and bool(leaf.grad.any()) for leaf in prior.physical.parameters())
-    assert (made.scale is None) == (not per_image)
+    assert made.scale is None  # no diversity term, which would make fixed amounts vary
 
 
 def test_physnrgan_draws_each_image_from_its_own_amounts() -> None:
