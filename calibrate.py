@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from rich.console import Console
@@ -22,6 +22,9 @@ from noisemodel.commandline import argument, option, run, to_dict
 from noisemodel.evaluation.figure_style import write_png
 from noisemodel.evaluation.panel_calibration import photon_transfer_panel, row_spectrum_panel
 
+if TYPE_CHECKING:
+    from datasets import BurstSet
+
 PROGRAM = "calibrate.py"
 MOST_LEVELS = 16  # rows of the printed table; the file has all
 
@@ -31,11 +34,18 @@ class CalibrateOptions:
     """Options of calibrate.py."""
 
     frames: Path = argument("folder of bursts; darks in darks/ or named dark*, flats in flats/ or named flat*")
+    dataset: Literal["bursts", "raw", "sidd", "color", "gray", "newcalib"] | None = option(
+        None, "what the folder holds; without it told from its files: bursts, raw or sidd"
+    )
     out: Path = option(Path("runs/calibrated"), "folder of the model, or a .safetensors file", aliases=("-o",))
     black_level: float | None = option(None, "black level [DN], where the data do not store it")
     white_level: float | None = option(None, "white level [DN], where the data do not store it")
     layout: Literal["mosaic", "planes"] | None = option(None, "mosaic, or planes (mono, RGB)")
     cfa: str | None = option(None, "colours of a mosaic by position, e.g. RGGB")
+    cameras: str | None = option(None, "phone of SIDD: GP, IP, S6, N6 or G4")
+    iso: str | None = option(None, "ISO of SIDD")
+    split: str | None = option(None, "of SIDD: noiseflow, holdout or a file of training ids; its training side is used")
+    skip_bad_files: bool = option(False, "warn of bad files of SIDD and starlight, and go on without them")
     noiselist: str = option(AUTO, "words joined with _, or auto: those that held-out frames ask for")
     leave_out: tuple[str, ...] = option((), "names (or patterns such as dark_*) of bursts that are not used")
     json: Path | None = option(None, "file for the figures: each as value, low, high, unit")
@@ -43,40 +53,62 @@ class CalibrateOptions:
 
 def calibrate_folder(options: CalibrateOptions) -> None:
     """Read, calibrate, write, and print the figures."""
-    try:
-        from datasets import load_bursts
-    except ImportError as error:
-        raise InputError(
-            "calibrate reads frames with the folder datasets/, which is not installed with the package; "
-            "run calibrate.py from a clone"
-        ) from error
-
     console = Console(soft_wrap=True)
     if not console.is_terminal:
         console.width = 120
     target = checkpoint_file(options.out)
     check_target(target, options.json, options.frames)
-    data = load_bursts(
-        options.frames,
-        black_level=options.black_level,
-        white_level=options.white_level,
-        layout=options.layout,
-        cfa=options.cfa,
-    ).without(options.leave_out)
+    data = load(options, console).without(options.leave_out)
     console.print(
         f"{data.name}: {len(data.darks)} dark, {len(data.flats)} flat and {len(data.scenes)} scene bursts, "
-        f"{data.layout}, black {data.levels.black_dn:g} DN, white {data.levels.white_dn:g} DN"
+        f"{data.layout}{f' {data.cfa}' if data.cfa else ''}, "
+        f"black {data.levels.black_dn:g} DN, white {data.levels.white_dn:g} DN"
     )
+    if data.levels.range_dn <= 1:
+        console.print("the data are in fractions of white: 1 DN is the white level")
 
     def progress(bursts: Iterable[Any]) -> Iterator[Any]:
         yield from track(list(bursts), "reading bursts", console=console, transient=True)
 
     found = calibrate(
-        data.bursts, data.levels, noiselist=options.noiselist, sensor_size=data.sensor_size, progress=progress
+        data.bursts,
+        data.levels,
+        noiselist=options.noiselist,
+        sensor_size=data.sensor_size,
+        progress=progress,
+        cfa=data.cfa,
+        stated=data.stated_noise,
     )
     for path in write(found, target, options, data.name):
         console.print(f"wrote {path}", highlight=False)
     report(console, found)
+
+
+def load(options: CalibrateOptions, console: Console) -> "BurstSet":
+    """The frames; says what they were taken for."""
+    try:
+        from datasets import DataOptions, asked_cameras, asked_isos, dataset_of, load_dataset
+    except ImportError as error:
+        raise InputError(
+            "calibrate reads frames with the folder datasets/, which is not installed with the package; "
+            "run calibrate.py from a clone"
+        ) from error
+    name, about = dataset_of(options.dataset, options.frames)
+    given = [f"--{word}" for word in ("cameras", "iso", "split") if getattr(options, word) is not None]
+    if given and name != "sidd":
+        raise InputError(f"{', '.join(given)} choose among SIDD's images; --dataset {name} has one setting")
+    if about:
+        console.print(about)
+    facts = (options.black_level, options.white_level, options.layout, options.cfa)
+    asked = DataOptions(
+        options.frames,
+        *facts,
+        cameras=asked_cameras(options.cameras),
+        iso=asked_isos(options.iso),
+        split=options.split,
+        skip_bad_files=options.skip_bad_files,
+    )
+    return load_dataset(name, asked)
 
 
 def check_target(target: Path, figures: Path | None, frames: Path) -> None:
@@ -87,7 +119,7 @@ def check_target(target: Path, figures: Path | None, frames: Path) -> None:
         folder = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
         if not folder.is_dir() or not os.access(folder, os.W_OK) or path.is_dir():
             raise InputError(f"{name} {path}: nothing can be written there; name a place in a folder of your own")
-    if figures is not None and figures.exists() and not (figures.is_file() and _is_json(figures)):
+    if figures is not None and figures.is_file() and not _is_json(figures):
         raise InputError(f"--json {figures} exists and is no JSON file, so it is not replaced; give another name")
     if target.parent.resolve() == frames.resolve():
         raise InputError(f"-o {target.parent} is the folder of the frames; the model goes elsewhere")
@@ -176,6 +208,7 @@ def report(console: Console, found: Calibration) -> None:
             ends = (f"{x:.4g}" for x in (estimate.value, estimate.low, estimate.high))
             table.add_row(f"plane {index}: {name}", *ends, estimate.unit, estimate.estimator)
     console.print(table)
+    _print_profile(console, found)
     _print_levels(console, found.levels())
     console.print(f"lack of fit of the line: {found.evidence.line.lack_of_fit:.2%} of the variance from light")
     _print_all(console, f"noiselist {found.physical.noiselist}", found.reasons)
@@ -183,6 +216,21 @@ def report(console: Console, found: Calibration) -> None:
     if content["notes"]:
         _print_all(console, "notes", content["notes"])
     _print_all(console, "what this data cannot tell", content["cannot_tell"])
+
+
+def _print_profile(console: Console, found: Calibration) -> None:
+    """S and O of each colour, the maker's beside ours."""
+    who = "the maker's, and ours" if found.stated is not None else "ours; the files state none"
+    table = Table(title=f"variance S x + O, x and std as fractions of white: {who}", title_justify="left")
+    for heading in ("colour", "S stated", "S", "low", "high", "O stated", "O", "low", "high"):
+        table.add_column(heading, justify="left" if heading == "colour" else "right")
+    for row in found.colours:
+        cells = []
+        for stated, ours in zip(row.stated or (None, None), (row.slope, row.offset), strict=True):
+            cells.append("" if stated is None else f"{stated:.4g}")
+            cells += [f"{x:.4g}" for x in (ours.value, ours.low, ours.high)] if ours else [""] * 3
+        table.add_row(row.colour, *cells)
+    console.print(table)
 
 
 def _print_levels(console: Console, levels: Sequence[dict[str, Any]]) -> None:

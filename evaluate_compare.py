@@ -8,9 +8,11 @@ from typing import Literal
 
 import torch
 
-from datasets import Burst, BurstSet, DataOptions, load_bursts, load_dataset
+from datasets import Burst, BurstSet, DataOptions, dataset_of, load_bursts, load_dataset
+from datasets.asked import asked_cameras, asked_isos
 from datasets.sidd_srgb import read_srgb_mat
 from noisemodel import InputError, Levels, stream
+from noisemodel.calibration.sanity import check_noise, check_size
 from noisemodel.checkpoint import FILE_NAME
 from noisemodel.commandline import REQUIRED, argument, option, run
 from noisemodel.evaluation.command_output import check_targets, consoles, progress, write_targets
@@ -30,7 +32,8 @@ from noisemodel.evaluation.frame_fidelity import has_floor, join_scenes, measure
 from noisemodel.evaluation.panel_compare import compare_panel
 from noisemodel.evaluation.recording import HIGHEST_VALID, Pair, Recording, read_recording
 from noisemodel.evaluation.sides import Drawn, OtherFrames, OwnFrames, Side, compared, with_frames
-from noisemodel.sources import PUBLISHED_RUN, open_source
+from noisemodel.legacy import is_published
+from noisemodel.sources import open_source
 
 PAIR = ("noisy.mat", "gt.mat")  # a folder with one sRGB pair, as SIDD's small samples come
 SRGB = Levels(0.0, 255.0, clip=(0.0, 1.0))
@@ -44,13 +47,15 @@ class CompareOptions:
     a: str = argument("the reference: real (the frames of --on), a folder of frames, or any --noise of docs/sources.md")
     b: str = argument("what is compared with it: the same choice")
     on: Path = option(REQUIRED, f"the images: a folder of bursts, a data set, or a folder with {' and '.join(PAIR)}")
-    dataset: Literal["bursts", "raw", "sidd", "color", "gray", "newcalib"] = option("bursts", "what --on holds")
+    dataset: Literal["bursts", "raw", "sidd", "color", "gray", "newcalib"] | None = option(
+        None, "what --on holds; without it told from its files: bursts, raw or sidd"
+    )
     black_level: float | None = option(None, "of the bursts [DN]")
     white_level: float | None = option(None, "of the bursts [DN]")
     layout: Literal["mosaic", "planes"] | None = option(None, "of the bursts")
     cfa: str | None = option(None, "colours of a mosaic by position, e.g. RGGB")
-    cameras: tuple[str, ...] = option((), "phone of SIDD")
-    iso: tuple[int, ...] = option((), "sensitivity of SIDD")
+    cameras: str | None = option(None, "phone of SIDD: GP, IP, S6, N6 or G4")
+    iso: str | None = option(None, "ISO of SIDD")
     bursts: tuple[str, ...] = option((), "name patterns of the bursts that are used, e.g. 'scene_*'; all if not given")
     metrics: tuple[str, ...] = option((), "names; all that fit the data if not given")
     frames: int = option(8, "most frames of a burst; of each source, where neither side is real")
@@ -97,6 +102,9 @@ def compare(options: CompareOptions) -> None:
         for index, (name, read) in enumerate(images.recordings.items()):
             at = read() if any(side.real for side in sides) else with_frames(read(), max(options.frames, 2))
             pair = compared(at, sides, _streams(options.seed, name))
+            for side, drawn in zip(sides, (pair.real, pair.generated), strict=True):
+                if side.real:
+                    check_noise(name, drawn)
             found[name] = measured(pair, options, index)
             shown = [*shown, pair] if len(shown) < SHOWN else shown
             protocol = protocol or list(_protocol(images, pair, sides, options))
@@ -139,10 +147,12 @@ def judged_rows(
 
 def open_images(options: CompareOptions) -> Images:
     """The images of --on."""
-    if options.dataset == "bursts" and all((options.on / name).is_file() for name in PAIR):
+    if options.dataset in (None, "bursts") and all((options.on / name).is_file() for name in PAIR):
         return _srgb_pair(options)
     data = _load(options.on, options)
     bursts = _chosen(data, options)
+    for burst in bursts:
+        check_size(burst)
     recordings = {b.name: partial(read_recording, b, size=options.crop, most_frames=options.frames) for b in bursts}
     return Images(data.levels, data.layout, data.cfa, recordings, data.name)
 
@@ -150,8 +160,9 @@ def open_images(options: CompareOptions) -> Images:
 def _load(folder: Path, options: CompareOptions) -> BurstSet:
     """A data set with the options' facts."""
     facts = (options.black_level, options.white_level, options.layout, options.cfa)
-    more = {"cameras": options.cameras, "iso": options.iso}
-    return load_dataset(options.dataset, DataOptions(folder, *facts, seed=options.seed, **more))  # type: ignore[arg-type]
+    more = {"cameras": asked_cameras(options.cameras), "iso": asked_isos(options.iso)}
+    name = dataset_of(options.dataset, folder)[0]
+    return load_dataset(name, DataOptions(folder, *facts, seed=options.seed, **more))  # type: ignore[arg-type]
 
 
 def _chosen(data: BurstSet, options: CompareOptions) -> Sequence[Burst]:
@@ -182,7 +193,7 @@ def open_side(text: str, name: str, images: Images, options: CompareOptions) -> 
     path = Path(text)
     if text == "real" or (path.is_dir() and path.resolve() == options.on.resolve()):
         return OwnFrames()
-    if path.is_dir() and not any((path / known).is_file() for known in (FILE_NAME, PUBLISHED_RUN)):
+    if path.is_dir() and not (path / FILE_NAME).is_file() and not is_published(path):
         return OtherFrames({burst.name: burst for burst in _load(path, options).bursts})
     known = images.levels if _unit(images.levels) == "DN" else None
     opener = partial(

@@ -9,10 +9,11 @@ from typing import Literal
 from rich.console import Console
 
 import noisemodel
-from datasets import Burst, BurstSet, DataOptions, load_dataset
+from datasets import Burst, BurstSet, DataOptions, dataset_of, load_dataset
 from noisemodel import InputError, NoiseGenerator
 from noisemodel.calibration import calibrate
 from noisemodel.calibration.camera import AUTO
+from noisemodel.calibration.sanity import check_noise, check_size
 from noisemodel.commandline import option, run
 from noisemodel.components import parse_noiselist
 from noisemodel.evaluation.baselines import (
@@ -46,7 +47,9 @@ class NoiseOptions:
     """Options of ``evaluate.py noise``."""
 
     checkpoint: tuple[Path, ...] = option((), "models to judge: run folders or .safetensors files")
-    dataset: Literal["bursts", "simulated"] | None = option(None, "real noise; bursts with --data_root")
+    dataset: Literal["simulated", "bursts", "raw", "color", "gray", "newcalib"] | None = option(
+        None, "real noise; with --data_root told from its files: bursts or raw"
+    )
     data_root: Path | None = option(None, "folder of bursts")
     black_level: float | None = option(None, "of the bursts [DN]")
     white_level: float | None = option(None, "of the bursts [DN]")
@@ -91,6 +94,8 @@ def noise(options: NoiseOptions) -> None:
     data = _load(options)
     for name, model in models.items():
         check_fit(name, model, data.layout, data.bursts[0].shape[1])
+    for burst in data.bursts:
+        check_size(burst)
     split = split_bursts(data.bursts, options.test)
     if not set(split.fitted).isdisjoint(split.judged):
         console.print("warning: too few bursts to set some apart; all are fitted on and judged")
@@ -113,6 +118,8 @@ def fit_sources(
     """Baselines and the closed-form model fitted on ``data``, and the models given; and notes on what is left out."""
     notes = []
     recordings = [read_recording(b, size=_side(b, options), most_frames=options.frames) for b in data.bursts]
+    for at in recordings:
+        check_noise(at.name, at.residual(at.frames))
     line = fit_poisson_gaussian(recordings)
     sources: dict[str, NoiseSource] = {"gaussian": fit_gaussian(recordings), "poisson-gaussian": line}
     covering = tuple(dark for dark in data.darks if all(_covers(dark, burst) for burst in split.judged))
@@ -169,7 +176,9 @@ def _judged_recordings(
     for burst in bursts:
 
         def read(burst: Burst = burst) -> Recording:
-            return read_recording(burst, size=_side(burst, options), most_frames=options.frames, extent=extent)
+            at = read_recording(burst, size=_side(burst, options), most_frames=options.frames, extent=extent)
+            check_noise(at.name, at.residual(at.frames))
+            return at
 
         yield read
 
@@ -191,7 +200,11 @@ def _covers(dark: Burst, burst: Burst) -> bool:
 
 def _load(options: NoiseOptions) -> BurstSet:
     """The real noise that the options name."""
-    name = options.dataset or ("simulated" if options.data_root is None else "bursts")
+    name: str = options.dataset or "simulated"
+    if options.data_root is not None:
+        name = dataset_of(options.dataset, options.data_root)[0]
+    if name == "sidd":
+        raise InputError(f"{options.data_root} holds SIDD's scene folders; use evaluate.py sidd-noise")
     given = (options.data_root, options.black_level, options.white_level, options.layout, options.cfa, options.seed)
     return load_dataset(name, DataOptions(*given))
 

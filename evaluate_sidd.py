@@ -110,7 +110,11 @@ def read_scene(scene: str, frames: Sequence[tuple[Burst, int]], options: SiddNoi
         generator=stream(options.seed, "crops", scene),
     )
     alike = [(other, t) for other, t in frames if other.shape[1:] == burst.shape[1:]]
-    return [read_montage(other, t, places, size) for other, t in alike]
+    montages = [read_montage(other, t, places, size) for other, t in alike]
+    for montage in montages:
+        if not bool(montage.residual.any()):
+            raise InputError(f"{burst.path}: the noisy frame is its own ground truth; fetch it again")
+    return montages
 
 
 def fit_sources(setting: Setting, options: SiddNoiseOptions) -> dict[str, NoiseSource]:

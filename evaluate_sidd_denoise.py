@@ -14,6 +14,7 @@ from rich.table import Table
 
 from datasets.mat5 import array_shapes, mapped_array
 from datasets.sidd_blocks import KINDS, benchmark_blocks, validation_blocks, write_submission
+from denoisers.image_method import image_method
 from noisemodel import InputError
 from noisemodel.commandline import REQUIRED, option, run
 from noisemodel.evaluation.command_output import check_targets, consoles, progress, write_targets
@@ -35,7 +36,7 @@ class SiddDenoiseOptions:
     """Options of ``evaluate.py sidd-denoise``."""
 
     data_root: Path = option(REQUIRED, "folder of SIDD's block files, or one above it")
-    method: tuple[str, ...] = option((), f"denoisers: {', '.join(METHODS)}; noisy is shown beside them in any case")
+    method: tuple[str, ...] = option((), f"{', '.join(METHODS)}, or run folders; noisy is shown in any case")
     denoised: Path | None = option(
         None, "blocks denoised elsewhere: .npy or .mat in the blocks' shape, or their folder"
     )
@@ -49,8 +50,8 @@ class SiddDenoiseOptions:
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         for name in self.method:
-            if name not in METHODS:
-                raise InputError(f"unknown --method {name!r}; known: {', '.join(METHODS)}")
+            if name not in METHODS and not Path(name).exists():
+                raise InputError(f"unknown --method {name!r}; known: {', '.join(METHODS)}, or the path of a denoiser")
         if self.blocks is not None and self.blocks < 1:
             raise InputError(f"--blocks must be at least 1, got {self.blocks}")
         if self.submission is not None and len(self.method) + (self.denoised is not None) != 1:
@@ -93,7 +94,8 @@ def scored(options: SiddDenoiseOptions) -> tuple[list[Row], list[str]]:
     noisy, clean = validation_blocks(options.data_root, options.kind)
     count = min(_count(noisy, options.kind), options.blocks or math.inf)
     sources: dict[str, Denoised] = {
-        name: _by(METHODS[name], noisy, options.kind) for name in dict.fromkeys(("noisy", *options.method))
+        name: _by(denoiser_of(name, options.kind), noisy, options.kind)
+        for name in dict.fromkeys(("noisy", *options.method))
     }
     if options.denoised is not None:
         sources[options.denoised.name] = _stored(options.denoised, "validation", noisy.shape, options.kind)
@@ -110,6 +112,13 @@ def scored(options: SiddDenoiseOptions) -> tuple[list[Row], list[str]]:
                 advance()
             rows += [Row(name, protocol, noisy.shape[1], *np.array(found).T) for protocol, found in figures.items()]
     return rows, _about(options, noisy, int(count))
+
+
+def denoiser_of(name: str, kind: str) -> Denoiser:
+    """A row of `METHODS`, or the trained denoiser of a path."""
+    if name in METHODS:
+        return METHODS[name]
+    return image_method(Path(name), *(("mosaic", 4, "raw blocks") if kind == "raw" else ("srgb", 3, "sRGB blocks")))
 
 
 def _protocols(kind: str) -> list[str]:
@@ -212,7 +221,7 @@ def _opened(file: Path) -> Array:
     try:
         found: Array = np.load(file, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise InputError(f"{file} is no .npy or .mat file ({error}); save it with numpy.save") from error
+        raise InputError(f"{file} is no .npy or .mat file of plain numbers; save it with numpy.save") from error
     return found
 
 
@@ -222,7 +231,7 @@ def _submitted(options: SiddDenoiseOptions) -> Iterator[Array]:
     if options.denoised is not None:
         denoised = _stored(options.denoised, "benchmark", noisy.shape, options.kind)
     else:
-        denoised = _by(METHODS[options.method[0]], noisy, options.kind)
+        denoised = _by(denoiser_of(options.method[0], options.kind), noisy, options.kind)
     count = _count(noisy, options.kind)
     with progress(count, "submission") as advance:
         for index in range(count):

@@ -1,11 +1,11 @@
-"""Noisy versions of clean images or raw, with a learned noise model: `synthesize.py CHECKPOINT IMAGES -o OUT`."""
+"""Noisy versions of clean images or raw, by a learned model or another source: `synthesize.py NOISE IMAGES -o OUT`."""
 
-import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from time import monotonic
@@ -18,12 +18,12 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 import noisemodel
-from noisemodel import InputError, Levels, NoiseGenerator, commandline
-from noisemodel.checkpoint import checkpoint_file, write_atomically
+from noisemodel import InputError, Levels, commandline
+from noisemodel.checkpoint import write_atomically
 from noisemodel.commandline import REQUIRED, argument, option
 from noisemodel.images import FORMATS, Array, ImageFile, open_image
-from noisemodel.quantities import in_unit
-from noisemodel.synthesis import Scale, choose_scale, model_for, synthesize_frames
+from noisemodel.sources_images import ImageNoise, ImageOptions, Noise
+from noisemodel.synthesis import Scale, choose_scale, synthesize_frames
 
 PURPOSE = "synthesize"
 
@@ -32,7 +32,9 @@ PURPOSE = "synthesize"
 class Config:
     """What the program does."""
 
-    checkpoint: Path = argument("noise model: a run folder or a .safetensors file")
+    noise: str = argument(
+        "a run folder, a .safetensors file, or KIND:ARGUMENT of docs/sources.md, e.g. gaussian:25/255"
+    )
     images: tuple[Path, ...] = argument("clean images (.png .tif .npy .h5) or folders of them, searched recursively")
     out: Path = option(REQUIRED, "output folder; files keep their names, types and places", aliases=("-o",))
     iso: float | None = option(None, "ISO, of a model with a law against ISO; without it the law's ISO0")
@@ -41,6 +43,10 @@ class Config:
     exact: bool = option(False, "exact laws (Poisson), rounded and clipped by the model's levels, as a camera records")
     device: Literal["auto", "cpu", "cuda"] = option("auto", "where noise is drawn; another device, other bits")
     param: tuple[str, ...] = option((), "parameters changed, NAME=VALUE[DN|e-], e.g. shot.gain=0.42DN read.std=2e-")
+    layout: Literal["mosaic", "planes"] | None = option(
+        None, "of images, for KIND:ARGUMENT; mosaic for raw (1 or 4 channels, no PNG), else planes"
+    )
+    cfa: str | None = option(None, "colours of a mosaic from the images' corner, e.g. RGGB, for KIND:ARGUMENT")
     black_level: float | None = option(None, "value of no light [DN]; with --white_level")
     white_level: float | None = option(None, "value of the white level [DN]; with --black_level")
     values: Literal["auto", "dn", "full_scale"] = option(
@@ -90,49 +96,65 @@ class Job:
     targets: tuple[Path, ...]
     record: Path
     scale: Scale
-    model: NoiseGenerator
+    noise: Noise
+    about: dict[str, Any]
 
 
 def synthesize(config: Config) -> None:
     """Check everything that headers tell, then write image after image."""
-    model = prepared_model(config)
-    jobs = planned(config, model)
-    about = described(config, model)
+    jobs = planned(config, opened(config))
     total = config.frames * sum(job.image.values for job in jobs)
     started = monotonic()
     with progress(total) as advance:
         for job in jobs:
-            write_job(config, job, about, advance)
+            write_job(config, job, advance)
     rate = total / 1e6 / max(monotonic() - started, 1e-9)
+    for noise in dict.fromkeys(job.about["noise"] for job in jobs):
+        print(f"noise: {noise}")
     for meaning in sorted({f"{job.scale.black:g}..{job.scale.white:g} ({job.scale.why})" for job in jobs}):
         print(f"black..white: {meaning}{', sRGB-encoded' if config.srgb else ''}")
     print(f"wrote {len(jobs)} image(s) x {config.frames} frame(s) to {config.out}, {rate:.1f} million values/s")
 
 
-def prepared_model(config: Config) -> NoiseGenerator:
-    """The model with its changed parameters; without levels of its own it takes those of the command line."""
-    model = noisemodel.load(config.checkpoint, iso=config.iso)
-    model.physical.levels = model.physical.levels or config.levels
-    for assignment in sorted(config.param, key=lambda text: not text.startswith("shot.gain")):
-        try:  # the gain first: electrons are converted with it
-            model.physical.fix(assignment)
-        except InputError as error:
-            raise InputError(f"--param: {error}") from error
-    return model.to("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
+def opened(config: Config) -> ImageNoise:
+    """The noise, by whatever the command line says of it."""
+    cuda = config.device != "cpu" and torch.cuda.is_available()
+    said = {name: getattr(config, name) for name in ("levels", "layout", "cfa", "exact", "iso", "param", "per_channel")}
+    darks = partial(open_darks, config)
+    return ImageNoise(config.noise, ImageOptions(**said, device="cuda" if cuda else "cpu", open_bursts=darks))
 
 
-def planned(config: Config, model: NoiseGenerator) -> list[Job]:
+def open_darks(config: Config, folder: Path) -> Any:
+    """The bursts of ``darks:FOLDER,G``, with the levels and layout of the command line where it says them."""
+    try:
+        from datasets import DataOptions, dataset_of, load_dataset
+    except ImportError as error:
+        raise InputError("darks: needs the folder datasets/, which is not installed; run from a clone") from error
+    facts = (config.black_level, config.white_level, config.layout, config.cfa)
+    return load_dataset(dataset_of(None, folder)[0], DataOptions(folder, *facts))
+
+
+def planned(config: Config, noise: ImageNoise) -> list[Job]:
     """What is to be done; raises InputError for whatever the headers and the output folder tell is wrong."""
     if config.out.exists() and not config.out.is_dir():
         raise InputError(f"output {config.out} is a file; name a folder")
     jobs: list[Job] = []
     taken: dict[Path, Path] = {}
-    suited = cache(lambda channels: model_for(model, channels, per_channel=config.per_channel))
     for path, name in found_images(config):
+        if not _is_utf8(name):
+            raise InputError(f"the name of {os.fsencode(path)!r} is not UTF-8, and names the noise; rename it")
         image = open_image(path, axes=config.axes, key=config.key)
+        raw = image.suffix != ".png" and image.channels in (1, 4) and not image.alpha
+        about = noise.record(noise.layout(raw=raw))
         with named(path):
-            scale = scale_of(config, model, image)
-            job = Job(image, name, *outputs(config, image, name), scale, suited(image.channels))
+            scale = choose_scale(
+                image.dtype,
+                values="dn" if config.levels else config.values,
+                levels=config.levels or noise.levels(raw=raw),
+                raw=raw,
+                srgb=config.srgb,
+            )
+            job = Job(image, name, *outputs(config, image, name), scale, noise.of_image(image.channels, raw=raw), about)
         for target in (*job.targets, job.record):
             if target in taken:
                 raise InputError(f"{taken[target]} and {path} would both be written to {target}; rename one")
@@ -141,6 +163,14 @@ def planned(config: Config, model: NoiseGenerator) -> list[Job]:
             taken[target] = path
         jobs.append(job)
     return jobs
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def found_images(config: Config) -> Iterator[tuple[Path, str]]:
@@ -170,15 +200,7 @@ def outputs(config: Config, image: ImageFile, name: str) -> tuple[tuple[Path, ..
     return tuple(target.with_name(f"{target.stem}_t{t:0{digits}}{target.suffix}") for t in range(config.frames)), record
 
 
-def scale_of(config: Config, model: NoiseGenerator, image: ImageFile) -> Scale:
-    """What the image's values mean, by the command line or as told from its type."""
-    raw = image.suffix != ".png" and image.channels in (1, 4) and not image.alpha
-    values = "dn" if config.levels else config.values
-    levels = config.levels or model.physical.levels
-    return choose_scale(image.dtype, values=values, levels=levels, raw=raw, srgb=config.srgb)
-
-
-def write_job(config: Config, job: Job, about: dict[str, Any], advance: Callable[[int], None]) -> None:
+def write_job(config: Config, job: Job, advance: Callable[[int], None]) -> None:
     """Write the noisy versions of one image, and the JSON when they are complete; no file is ever half there."""
     pages = noisy_pages(config, job, advance)
     pages = chain([next(pages)], pages)  # a bad image is noticed before a folder is made
@@ -193,7 +215,13 @@ def write_job(config: Config, job: Job, about: dict[str, Any], advance: Callable
         "pages": job.image.pages,
         "stream": [config.seed, PURPOSE, job.name, "page", "frame, or 'static'"],
         "values": {"black": job.scale.black, "white": job.scale.white, "srgb": job.scale.srgb, "why": job.scale.why},
-        **about,
+        **job.about,
+        "frames": config.frames,
+        "exact": config.exact,
+        "origin": config.place,
+        "seed": config.seed,
+        "options": commandline.to_dict(config),
+        "program": {"noisemodel": noisemodel.__version__, "torch": torch.__version__},
     }
     write_atomically(job.record, lambda temporary: temporary.write_text(json.dumps(record, indent=2) + "\n"))
 
@@ -204,7 +232,7 @@ def noisy_pages(config: Config, job: Job, advance: Callable[[int], None]) -> Ite
     for number, page in enumerate(image.read()):
         with named(image.path):
             for noisy in synthesize_frames(
-                job.model,
+                job.noise,
                 page,
                 job.scale,
                 seed=config.seed,
@@ -217,36 +245,6 @@ def noisy_pages(config: Config, job: Job, advance: Callable[[int], None]) -> Ite
             ):
                 yield np.ascontiguousarray(noisy)
                 advance(noisy.size)
-
-
-def described(config: Config, model: NoiseGenerator) -> dict[str, Any]:
-    """How the images are made, as far as it is the same for all of them (JSON-able)."""
-    file, levels, table = checkpoint_file(config.checkpoint), model.physical.levels, model.physical.parameters_table()
-    gain = next((parameter.value for parameter in table if parameter.name == "shot.gain"), None)
-    with file.open("rb") as handle:
-        sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
-    parameters = [
-        {
-            "name": parameter.name,
-            "value": parameter.value,
-            "unit": parameter.unit,
-            "dn": in_unit(parameter, "DN", levels, gain),
-            "electrons": in_unit(parameter, "e-", levels, gain),
-        }
-        for parameter in table
-    ]
-    return {
-        "frames": config.frames,
-        "exact": config.exact,
-        "origin": config.place,
-        "seed": config.seed,
-        "device": next((value.device.type for value in model.state_dict().values()), "cpu"),
-        "checkpoint": {"path": str(file.resolve()), "sha256": sha256},
-        "model": model.config(),
-        "parameters": parameters,
-        "options": commandline.to_dict(config),
-        "program": {"noisemodel": noisemodel.__version__, "torch": torch.__version__},
-    }
 
 
 @contextmanager
@@ -277,7 +275,12 @@ def progress(total: int) -> Iterator[Callable[[int], None]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
-    return commandline.run(synthesize, Config, "Noisy versions of clean images, with a learned noise model.", argv)
+    return commandline.run(
+        synthesize,
+        Config,
+        "Noisy versions of clean images, by a learned noise model or any other source of noise.",
+        argv,
+    )
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from rich.console import Console
 
 import noisemodel
 from datasets import DATASETS, BurstSet, CropSampler, DataOptions, find_instances, load_dataset
+from datasets.asked import asked_cameras, asked_isos
 from datasets.patterns import load_pattern
 from noisemodel.calibration import ClosedForm, calibrate_closed_form
 from noisemodel.calibration.camera import AUTO
@@ -116,18 +117,14 @@ class TrainOptions(GanOptions, StartOptions):
     @property
     def isos(self) -> tuple[int, ...]:
         """The ISOs asked for."""
-        words = [] if self.iso is None else self.iso.split(",")
-        if not all(word.strip().isdecimal() and int(word) > 0 for word in words):
-            raise InputError(f"--iso must be whole numbers joined with commas, such as 100,800, got {self.iso!r}")
-        return tuple(map(int, words))
+        return asked_isos(self.iso)
 
 
 def train(options: TrainOptions) -> None:
     """Load the data, and train on them."""
     names = ("data_root", "black_level", "white_level", "layout", "cfa", "seed", "split", "skip_bad_files")
     asked = DataOptions(**{name: getattr(options, name) for name in names}, iso=options.isos)
-    cameras = tuple(word.strip() for word in (options.cameras or "").split(",") if word.strip())
-    train_on(load_sets(options.dataset, replace(asked, cameras=cameras)), options)
+    train_on(load_sets(options.dataset, replace(asked, cameras=asked_cameras(options.cameras))), options)
 
 
 def load_sets(dataset: str, asked: DataOptions) -> dict[int, BurstSet]:

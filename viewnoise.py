@@ -204,7 +204,7 @@ def load_data(config: ViewNoise, layout: str) -> "BurstSet":
             "viewnoise compares with frames that the folder datasets/ reads, which is not installed with the package; "
             "run viewnoise.py from a clone"
         ) from error
-    name = config.dataset or "simulated"
+    name: str = config.dataset or "simulated"
     if config.data_root is not None:
         name = dataset_of(config.dataset, config.data_root)[0]
     options = DataOptions(

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from datasets.asked import asked_cameras, asked_isos
 from datasets.bursts import Burst, BurstSet, Summary, load_bursts
 from datasets.frames import Frames, open_frames
+from datasets.recognised import dataset_of
 from datasets.sampling import Batch, CropSampler
 from datasets.sidd import find_instances, load_sidd, load_sidd_group, read_metadata
 from datasets.simulated import SimulatedCamera, simulated_bursts
@@ -23,6 +25,9 @@ __all__ = [
     "Frames",
     "SimulatedCamera",
     "Summary",
+    "asked_cameras",
+    "asked_isos",
+    "dataset_of",
     "find_instances",
     "load_bursts",
     "load_dataset",

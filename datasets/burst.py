@@ -14,6 +14,7 @@ from torch import Tensor
 from datasets.frames import FrameSource
 from noisemodel.errors import InputError
 from noisemodel.sensor import Levels, pack_mosaic
+from noisemodel.sensor.noise_profile import NoiseProfile
 
 Kind = Literal["scene", "dark", "flat"]
 
@@ -131,7 +132,10 @@ class Burst:
         Raises: InputError if there is none, or the file cannot be read.
         """
         if self.truth_source is not None:
-            return self._read(self.truth_source, [0], rows, columns)[0]
+            truth = self._read(self.truth_source, [0], rows, columns)[0]
+            if not bool(torch.isfinite(truth).all()):
+                raise InputError(f"{self.truth_source.path} holds NaN or infinite values; fetch it again")
+            return truth
         if self.truth is None:
             raise InputError(f"no ground truth is known of {self.path}; use the mean of its frames")
         return self.truth[:, rows, columns]
@@ -206,6 +210,7 @@ class BurstSet:
         true_parameters: what made the noise, e.g. {"shot.gain": ..., "read.std": ...} [fraction of white], if known.
         true_pattern: (rows, columns) fixed pattern in sensor pixels [fraction of white], if known.
         measured_pattern: the same, as it was measured apart from these bursts: for ``fixed1``.
+        stated_noise: what the camera's maker states of its noise, in the first file that says so.
     Raises: InputError if there is no burst, or bursts differ in layout, levels or planes.
     """
 
@@ -217,6 +222,7 @@ class BurstSet:
     true_parameters: dict[str, float] | None = None
     true_pattern: Tensor | None = None
     measured_pattern: Tensor | None = None
+    stated_noise: NoiseProfile | None = None
 
     def __post_init__(self) -> None:
         """Bursts of one set share layout, levels and number of planes."""

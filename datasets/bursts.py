@@ -10,6 +10,7 @@ import torch
 from datasets.burst import Burst, BurstSet, Kind, Summary
 from datasets.formats import Facts
 from datasets.frames import FORMATS, Frames, open_frames, open_numbered
+from datasets.recognised import dataset_in
 from datasets.stored import facts_beside
 from datasets.tiff import TIFF_SUFFIXES, is_single_page, numbered_series
 from noisemodel.errors import InputError
@@ -56,7 +57,8 @@ def load_bursts(
         raise InputError(f"no such folder: {root}; name a folder of bursts")
     found = list(_search(root, root))
     if not found:
-        raise InputError(f"no bursts in {root}; supported are {', '.join(FORMATS)} and numbered single-page .tif")
+        raw = "; it holds raw files: say --dataset raw" if dataset_in(root) == "raw" else ""
+        raise InputError(f"no bursts in {root}; supported are {', '.join(FORMATS)} and numbered single-page .tif{raw}")
     given = {"black_level": black_level, "white_level": white_level, "layout": layout, "cfa": cfa}
     opened = [(item, _open(item.files)) for item in found]
     facts = _common_facts({key: value for key, value in given.items() if value is not None}, root, opened)

@@ -1,5 +1,6 @@
 """Which array of a .npy, .npz, HDF5 or MAT file holds the frames, and how it is read."""
 
+import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,10 @@ _MAT_NUMBERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32,
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Turn whatever a file library raises on a bad file into one InputError line that names it."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"the name of {os.fsencode(path)!r} is not UTF-8; rename it") from error
     try:
         yield
     except InputError:

@@ -17,6 +17,7 @@ from datasets.frames import Frames
 from datasets.stacks import JoinedStack, ReadCrop, Stack
 from noisemodel.errors import InputError
 from noisemodel.sensor import Levels
+from noisemodel.sensor.noise_profile import NoiseProfile, read_noise_profile
 from noisemodel.sensor.raw import RAW_SUFFIXES, RawImage, read_raw
 
 KINDS: tuple[Kind, ...] = ("dark", "flat")
@@ -115,15 +116,27 @@ def load_raw_bursts(
 
 def _burst_set(root: Path, folders: Sequence[tuple[Path, list[Path]]], facts: RawFacts) -> BurstSet:
     """The bursts with their common facts, of each its first frame checked."""
-    levels = Levels(max(facts.black), facts.white)
+    try:
+        levels = Levels(max(facts.black), facts.white)
+    except InputError as error:
+        raise InputError(f"{folders[0][1][0]}: {error}; give --black_level and --white_level") from error
     bursts = tuple(
         Burst(*_name_and_kind(folder, root), Frames(files[0], _stack(files, facts), {}), "mosaic", levels)
         for folder, files in folders
     )
-    burst_set = BurstSet(root.resolve().name, levels, "mosaic", facts.cfa, bursts)
+    stated = _stated_noise(folders[0][1][0])
+    burst_set = BurstSet(root.resolve().name, levels, "mosaic", facts.cfa, bursts, stated_noise=stated)
     for burst in burst_set.bursts:
         burst.frame(0)
     return burst_set
+
+
+def _stated_noise(file: Path) -> NoiseProfile | None:
+    """The NoiseProfile of a DNG; None without one, or where its tag makes no sense: the frames are good in any case."""
+    try:
+        return read_noise_profile(file)
+    except InputError:
+        return None
 
 
 def _stack(files: Sequence[Path], facts: RawFacts) -> Stack:

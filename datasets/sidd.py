@@ -19,6 +19,7 @@ from datasets.sidd_srgb import WHITE, open_png
 from datasets.stacks import JoinedStack, Stack
 from noisemodel.errors import InputError
 from noisemodel.sensor import Levels
+from noisemodel.sensor.noise_profile import NoiseProfile
 
 __all__ = ["Instance", "Metadata", "find_instances", "load_sidd", "load_sidd_group", "read_metadata"]
 
@@ -87,26 +88,38 @@ def _group(phone: str, iso: int, instances: Sequence[Instance], srgb: bool, comp
     """The bursts of one phone at one ISO; None if no file is good."""
     bursts: list[Burst] = []
     cfa = None if srgb else CFA_OF_PHONE.get(phone)
+    stated: NoiseProfile | None = None
     for instance in instances:
         try:
-            cfa = cfa if srgb else _checked_cfa(instance, cfa)
+            if not srgb:
+                metadata = _checked_metadata(instance, cfa)
+                cfa, stated = metadata.cfa, stated or _stated_noise(metadata)
             bursts += _bursts(instance, srgb, complain)
         except InputError as error:
             complain(error)
     layout, levels = ("planes", SRGB_LEVELS) if srgb else ("mosaic", RAW_LEVELS)
-    return BurstSet(f"sidd/{phone}/{iso}", levels, layout, cfa, tuple(bursts)) if bursts else None
+    name = f"sidd/{phone}/{iso}"
+    return BurstSet(name, levels, layout, cfa, tuple(bursts), stated_noise=stated) if bursts else None
 
 
-def _checked_cfa(instance: Instance, known: str | None) -> str:
-    """The mosaic of an instance, from its metadata.
+def _stated_noise(metadata: Metadata) -> NoiseProfile | None:
+    """What the phone claims; None without a claim, or where its numbers make no profile."""
+    try:
+        return NoiseProfile(metadata.noise_profile) if metadata.noise_profile else None
+    except InputError:
+        return None
+
+
+def _checked_metadata(instance: Instance, known: str | None) -> Metadata:
+    """The metadata of an instance.
 
     Raises: InputError if they are bad, or contradict what is known of the phone.
     """
     path = instance.file("METADATA", instance.frames[0])
-    found = read_metadata(path).cfa
-    if known is not None and found != known:
+    found = read_metadata(path)
+    if known is not None and found.cfa != known:
         raise InputError(
-            f"{path} says {found}, but the mosaic of {instance.phone} is {known}; is it in its own folder?"
+            f"{path} says {found.cfa}, but the mosaic of {instance.phone} is {known}; is it in its own folder?"
         )
     return found
 

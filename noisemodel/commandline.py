@@ -172,6 +172,8 @@ def _describe(hint: Any) -> str:
 
 def _explain(message: str, hints: Mapping[str, Any], flags: Mapping[str, tuple[str, ...]]) -> str:
     """The message of jsonargparse as one line that says what would do."""
+    if "surrogates not allowed" in message:
+        return "a name on the command line is not UTF-8; rename the file or folder"
     if bad_value := re.match(r'Parser key "(\w+)".*(?:Got|Given) value: (.*)$', message, re.DOTALL):
         name, got = bad_value.groups()
         return f"{flags[name][0]} must be {_describe(hints[name])}, got {got!r}"

@@ -201,7 +201,7 @@ def _write_tiff(image: ImageFile, path: Path, pages: Iterable[Array], frames: in
 # .npy and HDF5: one array.
 
 
-def _describe(shape: tuple[int, ...], axes: str | None, path: Path) -> dict[str, Any]:
+def describe_axes(shape: tuple[int, ...], axes: str | None, path: Path) -> dict[str, Any]:
     """What an array's axes mean: as ``axes`` says, else told by 1, 3 or 4 channels at one end of a page."""
     if axes is None:
         first, last = (shape[-3] in (1, 3, 4), shape[-1] in (1, 3, 4)) if len(shape) > 2 else (False, False)
@@ -224,7 +224,7 @@ def _written_shape(image: ImageFile, frames: int) -> tuple[int, ...]:
 
 def _open_npy(path: Path, axes: str | None, key: str | None) -> ImageFile:
     array = np.load(path, mmap_mode="r", allow_pickle=False)
-    return ImageFile(path, ".npy", array.dtype, **_describe(array.shape, axes, path))
+    return ImageFile(path, ".npy", array.dtype, **describe_axes(array.shape, axes, path))
 
 
 def _read_npy(image: ImageFile) -> Iterator[Array]:
@@ -249,7 +249,7 @@ def _open_hdf5(path: Path, axes: str | None, key: str | None) -> ImageFile:
         if wanted not in found:
             raise InputError(f"{path} holds {', '.join(found) or 'nothing'}; name one array with --key")
         data = found[wanted]
-        meaning = _describe(data.shape, axes, path)
+        meaning = describe_axes(data.shape, axes, path)
         return ImageFile(path, path.suffix.lower(), data.dtype, facts={"key": wanted}, **meaning)
 
 

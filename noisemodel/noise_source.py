@@ -1,7 +1,7 @@
 """What a source of noise is, and the sources that are models."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import final
 
@@ -20,6 +20,11 @@ class NoiseSource(ABC):
 
     model: NoiseGenerator | None
 
+    @property
+    @abstractmethod
+    def layout(self) -> str:
+        """The layout that it was opened in: "mosaic" or "planes"."""
+
     @abstractmethod
     def draw(self, clean: Tensor, *, generator: torch.Generator, origin: Origin = (0, 0)) -> Tensor:
         """A noisy version of ``clean``.
@@ -30,6 +35,23 @@ class NoiseSource(ABC):
             origin: sensor pixel (row, column) of the corner; (N, 2) for one per sample.
         Returns: the shape of ``clean`` [fraction of white].
         """
+
+    def frames(
+        self,
+        clean: Tensor,
+        *,
+        frames: int,
+        generator: Callable[[str | int], torch.Generator],
+        origin: Origin = (0, 0),
+    ) -> Iterator[Tensor]:
+        """T noisy versions of ``clean`` (N, C, H, W), one at a time: frames of a static scene.
+
+        Args:
+            frames: T.
+            generator: gives the stream of a frame by its number, and of what is constant over the burst by "static".
+        """
+        for t in range(frames):
+            yield self.draw(clean, generator=generator(t), origin=origin)
 
     @abstractmethod
     def describe(self) -> str:
@@ -52,6 +74,10 @@ class ModelSource(NoiseSource):
     model: NoiseGenerator
     exact: bool
     remark: str = ""
+
+    @property
+    def layout(self) -> str:
+        return self.model.physical.layout
 
     @torch.no_grad()
     def draw(self, clean: Tensor, *, generator: torch.Generator, origin: Origin = (0, 0)) -> Tensor:
@@ -86,6 +112,10 @@ class ColourSource(NoiseSource):
     pairs: tuple[tuple[float, float], ...]
     exact: bool
     remark: str = ""
+
+    @property
+    def layout(self) -> str:
+        return self.model.physical.layout
 
     @torch.no_grad()
     def draw(self, clean: Tensor, *, generator: torch.Generator, origin: Origin = (0, 0)) -> Tensor:

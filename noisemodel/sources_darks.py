@@ -1,6 +1,6 @@
 """Photon noise on real dark frames: no model of the dark at all."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, final
@@ -65,24 +65,50 @@ class DarkFrames:
         noisy = (burst + photons + self._darks(burst, crop, generator)).reshape(clean.shape)
         return self.levels.record(noisy) if self.record else noisy
 
+    @torch.no_grad()
+    def frames(
+        self,
+        clean: Tensor,
+        *,
+        frames: int,
+        generator: Callable[[str | int], torch.Generator],
+        origin: Origin,
+    ) -> Iterator[Tensor]:
+        """T noisy versions of ``clean`` (N, C, H, W) on different frames of one burst of darks, one at a time."""
+        burst, crop = as_burst(clean, self.shot.layout, origin)
+        chosen, places = self._chosen(len(burst), frames, generator("static"), crop)
+        for t in range(frames):
+            photons = self.shot.exact_noise(burst, generator=generator(t))
+            darks = [self._crop(dark, [order[t]], at, crop) for (dark, order), at in zip(chosen, places, strict=True)]
+            noisy = (burst + photons + torch.stack(darks).to(burst)).reshape(clean.shape)
+            yield self.levels.record(noisy) if self.record else noisy
+
     def _darks(self, burst: Tensor, crop: Crop, generator: torch.Generator) -> Tensor:
         """A crop of dark frames for every sample, (N, T, C, H, W)."""
         n, t, *_ = burst.shape
+        chosen, places = self._chosen(n, t, generator, crop)
+        crops = [self._crop(dark, order[:t], at, crop) for (dark, order), at in zip(chosen, places, strict=True)]
+        return torch.stack(crops).to(burst)
+
+    def _chosen(
+        self, n: int, t: int, generator: torch.Generator, crop: Crop
+    ) -> tuple[list[tuple[DarkBurst, list[int]]], list[list[int]]]:
+        """For each of n samples a burst with t frames or more and an order of its frames; and the places."""
         usable = [dark for dark in self.bursts if dark.shape[0] >= t]
         if not usable:
             longest = max(dark.shape[0] for dark in self.bursts)
             raise InputError(
                 f"{t} frames of a burst need as many darks; the longest of them has {longest}, record more"
             )
-        weights = torch.tensor([float(dark.shape[0]) for dark in usable], device=burst.device)
-        chosen = torch.multinomial(weights, n, replacement=True, generator=generator).tolist()
+        device = generator.device
+        weights = torch.tensor([float(dark.shape[0]) for dark in usable], device=device)
+        numbers = torch.multinomial(weights, n, replacement=True, generator=generator).tolist()
         assert isinstance(crop.origin, Tensor)
-        places = crop.origin.expand(n, 2).tolist()
-        crops = []
-        for index, place in zip(chosen, places, strict=True):
-            frames = torch.randperm(usable[index].shape[0], generator=generator, device=burst.device)[:t].tolist()
-            crops.append(self._crop(usable[index], frames, place, crop))
-        return torch.stack(crops).to(burst)
+        chosen = [
+            (usable[i], torch.randperm(usable[i].shape[0], generator=generator, device=device).tolist())
+            for i in numbers
+        ]
+        return chosen, crop.origin.expand(n, 2).tolist()
 
     def _crop(self, dark: DarkBurst, frames: list[int], place: list[int], crop: Crop) -> Tensor:
         """Some frames at one place of the sensor, (T, C, h, w)."""
@@ -124,6 +150,20 @@ class DarksSource(NoiseSource):
     darks: DarkFrames
     gain: float
     model: None = None
+
+    @property
+    def layout(self) -> str:
+        return self.darks.shot.layout
+
+    def frames(
+        self,
+        clean: Tensor,
+        *,
+        frames: int,
+        generator: Callable[[str | int], torch.Generator],
+        origin: Origin = (0, 0),
+    ) -> Iterator[Tensor]:
+        return self.darks.frames(clean, frames=frames, generator=generator, origin=origin)
 
     def draw(self, clean: Tensor, *, generator: torch.Generator, origin: Origin = (0, 0)) -> Tensor:
         return self.darks.noisy(clean, generator=generator, origin=origin)

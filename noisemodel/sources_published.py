@@ -40,12 +40,8 @@ class EldNoise:
     gaussian_std_dn: float
 
     def start_values(self, levels: Levels | None) -> dict[str, float]:
-        """Start values of ``shot_readtl_row1_uniform`` [fraction of white].
-
-        A fraction of white is the same in every unit. ELD's DN have 14 bits; data of n bits, 2^n > white, have DN of
-        2^(14 - n) of them. Without levels, white - black is ELD's 15583.
-        """
-        white = ELD_RANGE_DN if levels is None else levels.range_dn * 2.0 ** (ELD_BITS - _bits(levels.white_dn))
+        """Start values of ``shot_readtl_row1_uniform`` [fraction of white]; see `white_of_eld`."""
+        white = white_of_eld(levels)
         start = {
             "shot_gain": self.gain_dn / white,
             "readtl_scale": self.scale_dn / white,
@@ -55,6 +51,15 @@ class EldNoise:
         if levels is not None and not levels.rounding:  # fractions are on no grid: ELD's own step stands for it
             start["uniform_width"] = 1 / white
         return start
+
+
+def white_of_eld(levels: Levels | None) -> float:
+    """White - black in ELD's DN, which have 14 bits.
+
+    A fraction of white is the same in every unit; data of n bits, 2^n > white, have DN of 2^(14 - n) of ELD's. Without
+    levels, it is ELD's own 15583.
+    """
+    return ELD_RANGE_DN if levels is None else levels.range_dn * 2.0 ** (ELD_BITS - _bits(levels.white_dn))
 
 
 def _bits(white_dn: float) -> int:

@@ -21,6 +21,7 @@ from noisemodel.streams import seeded, stream
 
 # Endings of start values that are facts about the camera, not figures to be learned.
 FACTS = ("_pattern", "_freq", "_edges", "_lines", "_map")
+SAME_LEVELS = 0.01  # of white - black, by which the levels of one camera's model and data may differ
 
 
 @dataclass(frozen=True)
@@ -219,11 +220,25 @@ def _from_base(base: NoiseGenerator, sensor: Sensor, noiselist: str, name: str) 
             f"the run wants {noiselist}, {sensor.layout}"
         )
     physical = base.physical.train()
+    _check_levels(physical.levels, sensor.levels, name)
     physical.levels = sensor.levels
     known = sensor.levels.rounding and "uniform" in physical.components
     if known and "width" in physical.component("uniform").fixed:
         physical.component("uniform").store("width", sensor.levels.rounding)
     return physical
+
+
+def _check_levels(had: Levels | None, wanted: Levels, name: str) -> None:
+    """Raise InputError where a model's fractions of white are not the data's: other black or white level."""
+    if had is None:
+        return
+    most = SAME_LEVELS * wanted.range_dn
+    if abs(had.range_dn - wanted.range_dn) > most or abs(had.black_dn - wanted.black_dn) > most:
+        raise InputError(
+            f"--init {name} is for black {had.black_dn:g} and white {had.white_dn:g} DN, the data have "
+            f"{wanted.black_dn:g} and {wanted.white_dn:g}: its fractions of white mean other noise; give the levels "
+            "that it was made with, or --init calibrated"
+        )
 
 
 def start_values(

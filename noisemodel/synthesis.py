@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -13,6 +14,7 @@ from noisemodel.checkpoint import build
 from noisemodel.errors import InputError
 from noisemodel.generator import NoiseGenerator
 from noisemodel.networks import reflect_to_multiple
+from noisemodel.noise_source import NoiseSource
 from noisemodel.physical import PhysicalNoise
 from noisemodel.sensor import Levels, Origin, pack_mosaic, unpack_mosaic
 from noisemodel.streams import stream
@@ -170,7 +172,7 @@ def draw_frames(
 
 
 def synthesize_frames(
-    model: NoiseGenerator,
+    model: NoiseGenerator | NoiseSource,
     image: Array,
     scale: Scale,
     *,
@@ -185,7 +187,8 @@ def synthesize_frames(
     """Noisy frames of one image, of its own shape and type: integers rounded and clipped to their range, floats not.
 
     Args:
-        model: from `noisemodel.load`; noise is drawn on its device. See `model_for`.
+        model: from `noisemodel.load`; noise is drawn on its device. See `model_for`. Or a source, opened with the laws
+            that are wanted: ``exact`` then has no meaning, and noise is drawn on the CPU.
         image: (H, W), (H, W, C) or (C, H, W) of uint8, uint16, float32 or float64. With a mosaic model, C is 4 (packed
             planes) or 1 (the mosaic itself; odd sizes are extended by reflection for the draw, and cropped).
         scale: what its values mean.
@@ -199,19 +202,19 @@ def synthesize_frames(
     """
     planes = np.moveaxis(image, channel_axis, 0) if channel_axis is not None else image[None]
     light = planes[: len(planes) - alpha]
-    device = _device(model)
+    device = _device(model) if isinstance(model, NoiseGenerator) else torch.device("cpu")
     work = np.float64 if image.dtype == np.float64 else np.float32
     values = torch.from_numpy(np.array(light, work, order="C")).unsqueeze(0).to(device)  # (1, C, H, W)
     signal = scale.to_signal(values).float()
-    to_model, from_model = _mosaic_maps(model.physical.layout, *values.shape[1:])
-    drawn = draw_frames(
-        model,
-        to_model(signal),
-        frames=frames,
-        generator=lambda name: stream(seed, *purpose, name, device=device),
-        exact=exact,
-        origin=origin,
-    )
+    layout = model.physical.layout if isinstance(model, NoiseGenerator) else model.layout
+    to_model, from_model = _mosaic_maps(layout, *values.shape[1:])
+    clean = to_model(signal)
+    named = partial(_stream_of, seed, purpose, device)
+    drawn: Iterator[Tensor]
+    if isinstance(model, NoiseGenerator):
+        drawn = draw_frames(model, clean, frames=frames, generator=named, exact=exact, origin=origin)
+    else:
+        drawn = (noisy - clean for noisy in model.frames(clean, frames=frames, generator=named, origin=origin))
     for noise in drawn:
         noisy = scale.add(values, signal, from_model(noise))[0]
         whole = np.empty_like(planes)
@@ -220,7 +223,14 @@ def synthesize_frames(
         yield np.moveaxis(whole, 0, channel_axis) if channel_axis is not None else whole[0]
 
 
-def synthesize_array(model: NoiseGenerator, image: Array, scale: Scale, *, seed: int = 0, **options: Any) -> Array:
+def _stream_of(seed: int, purpose: tuple[str | int, ...], device: torch.device, name: str | int) -> torch.Generator:
+    """The stream of a frame, or of what is constant over a burst."""
+    return stream(seed, *purpose, name, device=device)
+
+
+def synthesize_array(
+    model: NoiseGenerator | NoiseSource, image: Array, scale: Scale, *, seed: int = 0, **options: Any
+) -> Array:
     """One noisy version of ``image``; options as `synthesize_frames`."""
     (noisy,) = synthesize_frames(model, image, scale, seed=seed, **{"purpose": ("synthesize",), **options})
     return noisy

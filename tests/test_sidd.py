@@ -14,7 +14,7 @@ from sidd_fixture import ISOS, PHONES, mosaic_of, scene_colours, write_mat73, wr
 
 from datasets import CropSampler, DataOptions, load_dataset
 from datasets.frames import Frames
-from datasets.mat73 import ChunkedImage, open_mat73_image
+from datasets.mat73 import ChunkedImage, inflated_crop, open_mat73_image
 from datasets.sidd import find_instances, load_sidd, read_metadata
 from datasets.sidd_srgb import read_srgb_mat
 from datasets.stacks import MappedStack
@@ -402,3 +402,23 @@ def test_nothing_good_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has a bad file"):
         load_sidd(tmp_path, skip_bad_files=True, warn=said.append)
     assert len(said) == 1
+
+
+@pytest.mark.parametrize("chunks", [(1, 48), (16, 48), (7, 5), (64, 48)])
+def test_chunks_are_unpacked_as_hdf5_does_it(tmp_path: Path, chunks: tuple[int, int]) -> None:
+    """Every crop, at every corner; also where a chunk was never written, or stored without deflate."""
+    rng, path = np.random.default_rng(0), tmp_path / "a.MAT"
+    image = rng.random((64, 48)).astype(np.float32)
+    with h5py.File(path, "w") as file:
+        full = file.create_dataset("x", data=image, chunks=chunks, compression="gzip", compression_opts=3)
+        holes = file.create_dataset("holes", shape=(64, 48), dtype="f4", chunks=(16, 16), compression="gzip")
+        holes[:20, :20] = 1.0
+        file.create_dataset("shuffled", data=image, chunks=chunks, compression="gzip", shuffle=True)
+        for place in [
+            (slice(a, b), slice(c, d)) for a, b in ((0, 64), (13, 31), (63, 64)) for c, d in ((0, 48), (5, 6))
+        ]:
+            np.testing.assert_array_equal(inflated_crop(full, place), image[place])
+            np.testing.assert_array_equal(inflated_crop(holes, place), holes[place])
+    for key in ("x", "shuffled"):
+        read = Frames(path, open_mat73_image(path, key), {}).read([0], slice(3, 40), slice(9, 60))
+        np.testing.assert_array_equal(read[0], image.T[3:40, 9:60])

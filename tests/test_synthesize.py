@@ -290,7 +290,7 @@ def test_every_command_and_line_of_the_documentation_runs(tmp_path, monkeypatch)
     noisemodel.save(physics("shot_read_row1", "mosaic", LEVELS), "runs/camera")
     save(Path("raw/scene.npy"), np.full((33, 32), 1000, np.uint16))
     save(Path("pictures/cat.png"), picture((16, 16, 3), "uint8"))
-    assert len(commands) == 6
+    assert len(commands) == 7
     for command in commands:
         program, script, *words = shlex.split(command, comments=True)
         assert (program, script) == ("python", "synthesize.py") and synthesize.main(words) == 0

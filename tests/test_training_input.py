@@ -61,6 +61,8 @@ def make(folder: Path) -> None:
     for name, layout in (("mono", "planes"), ("model", "mosaic")):
         physical = PhysicalNoise.from_noiselist("shot_read", layout=layout, levels=LEVELS)
         noisemodel.save(physical, folder / f"{name}.safetensors")
+    other = PhysicalNoise.from_noiselist("shot_read", layout="mosaic", levels=Levels(64, 1023))
+    noisemodel.save(other, folder / "levels.safetensors")
     noisemodel.save(NoiseGenerator(physical, "Unet", unet_width=2), folder / "unet.safetensors")
     (folder / "damaged.safetensors").write_bytes(b"x" * 99)
     (folder / "badkey.json").write_text('{"batch_sise": 4}')
@@ -159,6 +161,7 @@ CASES = {
     "good --init nowhere": "nowhere/model.safetensors: no such checkpoint; give a run folder or",
     "good --init damaged.safetensors": "damaged.safetensors: damaged or not a safetensors file",
     "good --init model.safetensors --noiselist shot_read_row1": "model.safetensors is shot_read, mosaic; the run wants",
+    "good --init levels.safetensors": "is for black 64 and white 1023 DN, the data have 256 and 4095: its fractions of",
     "good --init mono.safetensors": "--init mono.safetensors is shot_read, planes; the run wants shot_read, mosaic",
     "good --init unet.safetensors --network Unet": "--init unet.safetensors has a network of its own; give --",
     "good --init unet.safetensors": "--init unet.safetensors has a network of its own; give --network",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from noisemodel.calibration.evidence import Evidence
 from noisemodel.calibration.figures import cannot_tell, figures, plane_figures
 from noisemodel.calibration.residuals import StaticBurst
 from noisemodel.calibration.selection import choose_noiselist
+from noisemodel.calibration.stated import ColourNoise, noise_by_colour
 from noisemodel.components import parse_noiselist
 from noisemodel.physical import PhysicalNoise
 from noisemodel.sensor import Levels
+from noisemodel.sensor.noise_profile import NoiseProfile
 
 AUTO = "auto"
 Progress = Callable[[Iterable[StaticBurst]], Iterable[StaticBurst]]
@@ -28,6 +31,7 @@ class Calibration:
     figures: name -> estimate in DN and electrons; planes: the same per colour plane.
     closed: start values, intervals of the model's parameters, notes.
     reasons: why each word is or is not in the noiselist, where it was chosen.
+    cfa: colours of a mosaic by position, where known; stated: what the maker says of the noise.
     """
 
     physical: PhysicalNoise
@@ -36,6 +40,13 @@ class Calibration:
     planes: list[dict[str, Estimate]]
     closed: ClosedForm
     reasons: tuple[str, ...]
+    cfa: str | None = None
+    stated: NoiseProfile | None = None
+
+    @cached_property
+    def colours(self) -> list[ColourNoise]:
+        """S and O of each colour, beside the maker's."""
+        return noise_by_colour(self.evidence, self.cfa, self.stated)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON holds it: for ``--json``, and for the checkpoint's provenance."""
@@ -44,6 +55,7 @@ class Calibration:
             "figures": {name: estimate.to_dict() for name, estimate in self.figures.items()},
             "planes": [{name: estimate.to_dict() for name, estimate in plane.items()} for plane in self.planes],
             "parameters": {name: estimate.to_dict() for name, estimate in self.closed.intervals.items()},
+            "noise_profile": [colour.to_dict() for colour in self.colours],
             "noiselist": self.physical.noiselist,
             "reasons": list(self.reasons),
             "lack_of_fit": _rounded(e.line.lack_of_fit),
@@ -90,6 +102,8 @@ def calibrate(
     noiselist: str = AUTO,
     sensor_size: tuple[int, int] | None = None,
     progress: Progress = iter,
+    cfa: str | None = None,
+    stated: NoiseProfile | None = None,
 ) -> Calibration:
     """Calibrate a camera in closed form, with 95 % intervals.
 
@@ -99,6 +113,8 @@ def calibrate(
         noiselist: words of the model, or "auto": what held-out frames ask for.
         sensor_size: (rows, columns) that the model covers.
         progress: wraps the bursts while they are read.
+        cfa: colours of a mosaic by position, for figures by colour.
+        stated: what the camera's maker states of its noise, to be shown beside the fit.
     Raises: InputError for an unknown word, bursts without valid pixels, or no slope although ``shot`` is asked for.
     """
     if noiselist != AUTO:
@@ -113,7 +129,9 @@ def calibrate(
     physical = PhysicalNoise.from_noiselist(
         noiselist, layout=layout, levels=levels, sensor_size=sensor_size, **closed.start
     )
-    return Calibration(physical, evidence, figures(evidence), plane_figures(evidence), closed, reasons)
+    return Calibration(
+        physical, evidence, figures(evidence), plane_figures(evidence), closed, reasons, cfa=cfa, stated=stated
+    )
 
 
 def _by_signal(levels: Sequence[Any]) -> list[list[Any]]:

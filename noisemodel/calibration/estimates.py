@@ -7,6 +7,7 @@ import numpy as np
 from scipy import stats
 
 CONFIDENCE = 0.95
+SMALLEST = 1e-140  # of a variance: its square and a billionth of that are still numbers
 NORMAL = float(stats.norm.isf((1 - CONFIDENCE) / 2))
 
 
@@ -54,8 +55,8 @@ def chi_square(value: float, error: float, offset: float = 0.0, unit: str = "whi
 
     Degrees of freedom nu = 2 q^2 / error^2 (Satterthwaite 1946); nu q / chi2 bounds q, and the known offset comes off.
     """
-    total = max(value + offset, 1e-300)
-    freedom = max(2 * total**2 / max(error, 1e-300 + 1e-9 * total) ** 2, 0.5)
+    total = max(value + offset, SMALLEST)
+    freedom = max(2 * total**2 / max(error, 1e-9 * total) ** 2, 0.5)
     tail = (1 - CONFIDENCE) / 2
     low, high = (total * freedom / float(stats.chi2.isf(p, freedom)) for p in (tail, 1 - tail))
     return Estimate(value, low - offset, high - offset, unit, estimator)

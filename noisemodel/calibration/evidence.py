@@ -83,6 +83,11 @@ class Evidence:
         """All others."""
         return [m for m in self.moments if m.burst.kind != "dark"]
 
+    def has_levels(self, planes: Sequence[int] | None = None) -> bool:
+        """Whether one of ``planes`` (all, if None) has valid pixels in any burst."""
+        found = torch.cat([m.levels.plane for m in self.moments]).long().unique().tolist()
+        return bool(found) if planes is None else not set(found).isdisjoint(planes)
+
     @property
     def has_truth(self) -> bool:
         """Whether every burst has ground truth, so that static terms can be seen in training."""

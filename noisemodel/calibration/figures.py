@@ -25,9 +25,13 @@ def figures(evidence: Evidence) -> dict[str, Estimate]:
 
 
 def plane_figures(evidence: Evidence) -> list[dict[str, Estimate]]:
-    """Gain and read noise of each colour plane on its own."""
-    step, found = evidence.levels.range_dn, []
+    """Gain and read noise of each colour plane on its own; nothing of a plane without valid pixels."""
+    step = evidence.levels.range_dn
+    found: list[dict[str, Estimate]] = []
     for plane in range(evidence.moments[0].burst.shape[1]):
+        if not evidence.has_levels([plane]):
+            found.append({})
+            continue
         line = photon_transfer(evidence.moments, plane=plane)
         found.append({"gain_dn_per_e": line.gain.scaled(step, "DN/e-")} if line.gain.value > 0 else {})
         found[-1]["read_std_dn"] = line.intercept.root().scaled(step, "DN")
@@ -161,7 +165,7 @@ def cannot_tell(e: Evidence) -> list[str]:
     if not e.has_truth:
         found.append("static terms cancel in a static burst's residuals: they come from darks and flats only")
     if e.lit and max(m.burst.summary().saturated for m in e.moments) <= SATURATED:
-        highest = max(float(m.levels.signal.max()) for m in e.lit if len(m.levels.signal))
-        e_minus = highest / e.line.gain.value if e.line.gain.value > 0 else float("nan")
-        found.append(f"full well: no burst saturates; it exceeds {e_minus:.0f} e-")
+        highest = max((float(m.levels.signal.max()) for m in e.lit if len(m.levels.signal)), default=0.0)
+        least = f"; it exceeds {highest / e.line.gain.value:.0f} e-" if e.line.gain.value > 0 else ""
+        found.append(f"full well: no burst saturates{least}")
     return found

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from noisemodel.calibration.estimates import Estimate, chi_square, normal
+from noisemodel.calibration.held_out import Mirrored
 from noisemodel.calibration.moments import BurstMoments
 from noisemodel.calibration.residuals import LineStats
 
@@ -136,9 +137,13 @@ def static_variance(moments: Sequence[BurstMoments], lines: Sequence[LineStats],
 
 
 def known_static(moments: Sequence[BurstMoments]) -> list[BurstMoments]:
-    """Bursts whose noise-free lines are known: two or more darks, else those with ground truth."""
-    darks = [m for m in moments if m.burst.kind == "dark"]
-    return darks if len(darks) > 1 else [m for m in moments if m.burst.has_truth]
+    """Bursts whose noise-free lines are known: two or more darks, else those with ground truth.
+
+    A single frame's own noise and what is static are one and the same, so it tells nothing here.
+    """
+    whole = [m for m in moments if not isinstance(m.burst, Mirrored)]
+    darks = [m for m in whole if m.burst.kind == "dark"]
+    return darks if len(darks) > 1 else [m for m in whole if m.burst.has_truth]
 
 
 def unbiased_profile(line: LineStats) -> Tensor:

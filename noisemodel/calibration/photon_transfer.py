@@ -71,7 +71,7 @@ class PhotonTransfer:
 
 
 def photon_transfer(
-    moments: Sequence[BurstMoments], *, curved: bool = False, plane: int | None = None
+    moments: Sequence[BurstMoments], *, curved: bool = False, plane: int | Sequence[int] | None = None
 ) -> PhotonTransfer:
     """Fit variance = a + g x (+ c x^2) to the levels of all bursts (EMVA 1288, photon transfer).
 
@@ -83,7 +83,7 @@ def photon_transfer(
     Args:
         moments: of every burst.
         curved: with the second-order term.
-        plane: of the levels; all if None.
+        plane: of the levels, one or several; all if None.
     Raises: InputError if no burst has any temporal variance.
     """
     rows = [_columns(m, plane) for m in moments]
@@ -131,9 +131,9 @@ _ESTIMATORS = (
 )
 
 
-def _columns(m: BurstMoments, plane: int | None) -> tuple[Array, Array, Array, Array]:
+def _columns(m: BurstMoments, plane: int | Sequence[int] | None) -> tuple[Array, Array, Array, Array]:
     """Signal, variance, error and plane of a burst's levels."""
-    kept = np.ones(len(m.levels.plane), bool) if plane is None else m.levels.plane.numpy() == plane
+    kept = np.ones(len(m.levels.plane), bool) if plane is None else np.isin(m.levels.plane.numpy(), plane)
     x, v, e, p = (getattr(m.levels, name).numpy()[kept] for name in ("signal", "variance", "error", "plane"))
     return x, v, e, p
 

@@ -24,8 +24,8 @@ def check_size(burst: StaticBurst) -> None:
     rows, columns = (step * n for n in burst.shape[-2:])
     if min(rows, columns) < SMALLEST:
         raise InputError(
-            f"{burst.name} is {rows}x{columns} pixels; calibration needs {SMALLEST}x{SMALLEST} or more: record larger "
-            "frames, or leave it out"
+            f"{burst.name} is {rows}x{columns} pixels; statistics of noise need {SMALLEST}x{SMALLEST} or more: "
+            "record larger frames, or leave it out"
         )
 
 
@@ -38,10 +38,20 @@ def check_moments(m: BurstMoments) -> None:
             "raise the camera's offset (black level), or leave it out"
         )
     if bool(m.valid.any()) and not bool(m.variance.any()) and not bool(m.rows.profile.any()):
-        raise InputError(
-            f"the frames of {m.burst.name} are identical: no temporal noise to learn; record single exposures, "
-            "or leave it out"
-        )
+        raise identical_frames(m.burst.name)
+
+
+def identical_frames(name: str) -> InputError:
+    """The error for a burst whose frames are one and the same."""
+    return InputError(
+        f"the frames of {name} are identical: no temporal noise to learn; record single exposures, or leave it out"
+    )
+
+
+def check_noise(name: str, residual: torch.Tensor) -> None:
+    """Raise InputError for real frames, (T, C, h, w) less their mean or their ground truth, without any noise."""
+    if residual.numel() and not bool(residual.any()):
+        raise identical_frames(name)
 
 
 def check_darks(moments: Sequence[BurstMoments]) -> None:

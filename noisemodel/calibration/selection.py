@@ -40,20 +40,30 @@ class Choice:
 def choose_noiselist(bursts: Sequence[StaticBurst], levels: Levels) -> Choice:
     """Choose words by the log score of every second frame, of a model calibrated on the others.
 
+    Where bursts with ground truth have too few frames for that (SIDD), every second burst is held out instead.
+
     Scores are Whittle's: of each ordinate of the periodogram of row, column and alternating means, and of each level's
     white variance, -n (ln P + I / P) with the model's P and the held-out I; pixels in the dark are scored by their log
     density. A word is kept if it raises the sum by more than `CLEAR` standard errors (the scatter of the ordinates).
 
-    Raises: InputError unless every burst has `LEAST_FRAMES` frames.
+    Raises: InputError unless every burst has `LEAST_FRAMES` frames, or there are two or more, all with ground truth.
     """
-    for burst in bursts:
-        if burst.shape[0] < LEAST_FRAMES:
-            raise InputError(
-                f"--noiselist auto holds out every second frame and needs {LEAST_FRAMES} frames or more of each burst, "
-                f"{burst.name} has {burst.shape[0]}; name the words instead"
-            )
-    halves = [Evidence([SomeFrames(b, tuple(range(first, b.shape[0], 2))) for b in bursts], levels) for first in (0, 1)]
+    halves = [Evidence(half, levels) for half in _halves(bursts)]
     return _Choosing(*halves).choice()
+
+
+def _halves(bursts: Sequence[StaticBurst]) -> list[list[StaticBurst]]:
+    """What is fitted, and what is held out."""
+    short = [burst for burst in bursts if burst.shape[0] < LEAST_FRAMES]
+    if not short:
+        return [[SomeFrames(b, tuple(range(first, b.shape[0], 2))) for b in bursts] for first in (0, 1)]
+    if len(bursts) > 1 and all(burst.has_truth for burst in bursts):
+        kinds = [[b for b in bursts if b.kind == kind] for kind in dict.fromkeys(b.kind for b in bursts)]
+        return [[b for kind in kinds for b in kind[first::2]] for first in (0, 1)]
+    raise InputError(
+        f"--noiselist auto holds out every second frame and needs {LEAST_FRAMES} frames or more of each burst, "
+        f"{short[0].name} has {short[0].shape[0]}; name the words instead, such as --noiselist shot_read_row1"
+    )
 
 
 class _Choosing:
@@ -258,7 +268,9 @@ class _Choosing:
             if found is not None and found.value - CLEAR / NORMAL * (found.value - found.low) > 0:
                 self._take(word, f"{name} of dark bursts differ beyond their temporal noise")
             else:
-                self.reasons.append(f"no {word}: " + ("not seen" if found else "needs two dark bursts"))
+                self.reasons.append(
+                    f"no {word}: " + ("not seen" if found else "needs two dark bursts, or frames with ground truth")
+                )
 
 
 def _periodogram(line: LineStats) -> tuple[np.ndarray, float, int]:
