@@ -1,0 +1,81 @@
+"""Train a denoiser: Noise2Noise and its clean rival, NTGAN, or on synthesised camera noise."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from noisemodel.commandline import run, to_dict
+from noisemodel.devices import choose_devices, is_first_process
+from noisemodel.lightning_parts import Deadline, ProgressLine, run_fit
+from noisemodel.runs import RunFolder
+from train_denoiser_options import DenoiserOptions, build
+from train_denoiser_records import Recorder, Records, picture_file, plot_losses
+
+# What may change when a run goes on; everything else makes another run.
+MAY_CHANGE = {
+    "num_steps", "max_time", "resume", "overwrite", "output_directory", "device", "gpus", "nodes", "nr",
+    "display_interval", "validation_interval", "checkpoint_interval", "data",
+}  # fmt: skip
+
+
+def train(options: DenoiserOptions) -> None:
+    """Read the images, train, show."""
+    console = Console(soft_wrap=True, quiet=not is_first_process(options.nr))
+    devices = choose_devices(options.device, options.gpus, options.nodes, options.nr, options.batch_size)
+    folder = RunFolder(options.output_directory, MAY_CHANGE, "output_directory")
+    if is_first_process(options.nr):
+        folder.check(to_dict(options), resume=options.resume, overwrite=options.overwrite)
+    training, description = build(options, f"cuda:{devices[0]}" if len(devices) == 1 else "cpu")
+    console.print(description, highlight=False)
+    settings = training.trained().settings
+    size = sum(value.numel() for value in training.trained().parameters())
+    console.print(f"{settings.network} of {size:,} parameters, layout {settings.layout}", highlight=False)
+    if is_first_process(options.nr):
+        begin(folder, options)
+    records = Records(folder, to_dict(options))
+    due = records.due(options.display_interval, options.validation_interval)
+    recorder = Recorder(due, options.checkpoint_interval, folder.resume_file)
+    deadline = [] if options.max_time is None else [Deadline(options.max_time)]  # before the recorder: it marks the end
+    try:
+        run_fit(
+            training,
+            [*deadline, recorder, ProgressLine(training.describe)],
+            devices=devices,
+            nodes=options.nodes,
+            resume=folder.resume_file if options.resume else None,
+            deterministic=options.deterministic,
+        )
+    except KeyboardInterrupt:
+        console.print(f"stopped; --resume goes on from the last state in {folder.resume_file}")
+        raise
+    if is_first_process(options.nr):
+        report(console, folder, int(training.step))
+
+
+def begin(folder: RunFolder, options: DenoiserOptions) -> None:
+    """Write the config; a new run clears an old one's pictures."""
+    folder.begin(to_dict(options), resume=options.resume)
+    if not options.resume:
+        for picture in (*folder.path.glob("validation_*.png"), folder.path / "losses.png"):
+            picture.unlink(missing_ok=True)
+
+
+def report(console: Console, folder: RunFolder, step: int) -> None:
+    """Print how good it is and where it lies; draw the losses."""
+    if rows := folder.metrics():
+        if "psnr" in rows[-1]:
+            last = rows[-1]
+            console.print(f"validation: PSNR {last['psnr']:.2f} dB, noisy images {last['noisy psnr']:.2f} dB")
+        console.print(f"losses: {plot_losses(rows, folder.path / 'losses.png')}")
+    if (picture := picture_file(folder.path, step)).exists():
+        console.print(f"picture: {picture} (noisy | denoised | clean)")
+    console.print(f"denoiser: {folder.model_file}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    return run(train, DenoiserOptions, "Train a denoiser.", argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
