@@ -85,7 +85,8 @@ class PhysicalPrior(nn.Module):
         scales = torch.tensor([spread * SPREAD.get(name, 0.0) for name in self.varying])
         square = torch.linalg.qr(torch.randn(WIDTH, max(WIDTH, len(scales)), generator=generator)).Q
         shown = hidden @ square[:, : len(scales)]
-        self.head[2].weight.copy_((square[:, : len(scales)] * scales / shown.std(dim=0)).T)
+        (last,) = self.head[2].parameters()
+        last.copy_((square[:, : len(scales)] * scales / shown.std(dim=0)).T)
 
     def parameters_of(self, latent: Tensor) -> dict[str, Tensor]:
         """(N, 128) z_n -> name: (N,) values; empty where all images share theirs."""
