@@ -4,7 +4,7 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -39,7 +39,14 @@ MAY_CHANGE = {
     "num_iterations", "max_time", "resume", "overwrite", "output_directory", "device", "gpus", "nodes", "nr", "compile",
     "display_interval", "snapshot_interval", "visualize_interval", "checkpoint_interval", "data",
 }  # fmt: skip
-ONLY_PHYSICAL = ("noiselist", "noise_params", "noise_start", "noise_init")  # None where they are not given
+LAMBDA_START = 1e-3  # a critic beside immature images moves a start by some 3 % against it
+ONLY_PHYSICAL = (
+    "lambda_start",
+    "noiselist",
+    "noise_params",
+    "noise_start",
+    "noise_init",
+)  # None where they are not given
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,7 @@ def train(options: NrGanOptions) -> None:
     console.print("parameters:", ", ".join(f"{name} {number_of(part):,}" for name, part in parts.items()))
     if is_first_process(options.nr):
         begin(folder, options)
-    training = NrGanTraining(networks, images, options)
+    training = NrGanTraining(networks, images, with_trust(options, settings))
     records = Records(folder, options, settings, time.monotonic())
     callbacks = [Recorder(records.due(), options.checkpoint_interval, folder.resume_file)]
     deadline = [] if options.max_time is None else [Deadline(options.max_time)]  # before the recorder: it marks the end
@@ -144,6 +151,13 @@ def noise_settings(options: NrGanOptions, images: NoisyImages) -> tuple[NoiseSet
         spread,
     )
     return settings, started
+
+
+def with_trust(options: NrGanOptions, settings: NoiseSettings) -> NrGanOptions:
+    """--lambda_start where it is not given: what a start that was found is worth; fixed values are worth nothing."""
+    if options.lambda_start is not None or settings.start is None:
+        return options
+    return replace(options, lambda_start=LAMBDA_START)
 
 
 def physical_start(options: NrGanOptions, images: NoisyImages) -> tuple[PhysicalNoise | None, float, str]:

@@ -1,6 +1,5 @@
 """Where NR-GAN's images come from: CIFAR-10, a folder, an array, or the embedded pictures."""
 
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from noisemodel.claims import listed, mapped_npy, npz_headers
 from noisemodel.errors import InputError
 from nrgan.cifar import is_cifar, read_cifar
 from nrgan.folders import SIZES, embedded_patches, read_folder, split_part, tiles
@@ -98,6 +98,8 @@ def images_from_array(
         raise InputError(
             f"{what} has images of {tuple(values.shape[-2:])}, smaller than {size} px; choose a smaller size"
         )
+    if not isinstance(labels, Tensor | None) and np.asarray(labels).dtype.kind not in "iub":
+        raise InputError(f"{what} has labels of {np.asarray(labels).dtype}; give whole numbers from 0")
     numbers = None if labels is None else torch.as_tensor(labels).long()
     if numbers is not None and numbers.shape != values.shape[:1]:
         raise InputError(f"{what} has {len(values)} images and labels of shape {tuple(numbers.shape)}; give one each")
@@ -169,17 +171,24 @@ def _array(path: Path | None, size: int, split: str) -> Images:
     if path.suffix.lower() not in (".npy", ".npz"):
         raise InputError(f"{path} is no .npy or .npz file; give one, a folder of images, or CIFAR-10's folder")
     try:
-        with path.open("rb") as file:  # numpy leaves a damaged archive open
-            read = np.load(file, allow_pickle=False)
-            fields = {"images": read} if isinstance(read, np.ndarray) else dict(read.items())
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        fields = {"images": mapped_npy(path)} if path.suffix.lower() == ".npy" else _members(path)
+    except InputError:
+        raise
+    except Exception as error:  # numpy raises anything on a damaged file
         said = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path} cannot be read ({said}); write it again") from error
     rest = [name for name in fields if name != "labels"]
     if "images" not in fields and len(rest) != 1:
-        raise InputError(f"{path} has {', '.join(fields) or 'nothing'}; name the array of images 'images'")
+        raise InputError(f"{path} has {listed(fields)}; name the array of images 'images'")
     values = fields.get("images", fields[rest[0]])
     return images_from_array(values, size=size, split=split, labels=fields.get("labels"), what=str(path))
+
+
+def _members(path: Path) -> dict[str, Any]:
+    """The arrays of a .npz file."""
+    npz_headers(path)
+    with path.open("rb") as file:  # numpy leaves a damaged archive open
+        return dict(np.load(file, allow_pickle=False).items())
 
 
 @final

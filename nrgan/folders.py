@@ -1,6 +1,7 @@
 """Images in a folder, brought to one size, and the embedded pictures that serve where no path is given."""
 
 import os
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -69,7 +70,8 @@ def read_folder(path: Path, size: int, split: str) -> Tensor:
             return f"{files[i]} ({' '.join(str(error).split()) or type(error).__name__})"
         return None
 
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as threads:
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as threads:
+        warnings.filterwarnings("ignore", module="PIL")  # what is wrong is said in one error
         bad = [said for said in threads.map(read, range(len(files))) if said]
     if bad:
         more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""

@@ -241,4 +241,4 @@ class PhysicalNoiseModel(NoiseModel):
         everywhere = {name: share.pad(value, 1.0) for name, value in params.items()}
         drawn = self.prior.physical.measure(share.pad(light), generator=generator, params=everywhere or None)
         noise = NOISE_SCALE * drawn.noise[share.rows(len(clean))]
-        return Measurement(clean + noise, noise)
+        return Measurement(clean + noise, noise, latent)

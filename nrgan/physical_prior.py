@@ -12,6 +12,7 @@ from nrgan.blind_estimate import BlindEstimate
 from nrgan.networks import LATENT, at_least_float32
 
 NOISELIST = "shot_read"
+TRUST = 0.1  # of ln p: how far the start may be off before it costs (see `PhysicalPrior.departure`)
 WIDTH = 32  # of the head's hidden layer
 LEAST = {"shot_gain": 1e-4, "read_std": 1e-3}  # a start value below could hardly grow: logs are learned
 SPREAD = {"shot.gain": 1.0, "read.std": 0.5}  # spread of the log, times BlindEstimate.spread
@@ -76,6 +77,11 @@ class PhysicalPrior(nn.Module):
             self.head = nn.Sequential(first, nn.Tanh(), last)
             if spread > 0:
                 self._spread_out(spread, generator)
+        self.start_head = copy.deepcopy(self.head)
+        self.start_logs: Tensor
+        self.register_buffer("start_logs", self.logs().detach().clone())
+        if self.start_head is not None:
+            self.start_head.requires_grad_(False)
 
     @torch.no_grad()
     def _spread_out(self, spread: float, generator: torch.Generator) -> None:
@@ -94,6 +100,22 @@ class PhysicalPrior(nn.Module):
             return {}
         shifts = at_least_float32(self.head(latent))
         return {name: (self.log_of(name) + shifts[:, k]).exp() for k, name in enumerate(self.varying)}
+
+    def departure(self, latent: Tensor) -> Tensor:
+        """Mean of ((ln p - ln p_start) / 0.1)^2 over the varying parameters of (N, 128) z_n, a scalar.
+
+        The start that was found in the images is within some 10 % of the truth; a critic beside immature images is not.
+        """
+        moved = self.logs() - self.start_logs
+        if not self.varying:
+            return moved.sum()
+        if self.head is not None and self.start_head is not None:
+            moved = moved + at_least_float32(self.head(latent)) - at_least_float32(self.start_head(latent))
+        return (moved / TRUST).square().mean()
+
+    def logs(self) -> Tensor:
+        """(K,) log p0 of the parameters that may vary."""
+        return torch.stack([self.log_of(name) for name in self.varying]) if self.varying else torch.zeros(0)
 
     def log_of(self, name: str) -> Tensor:
         """log p0 of a parameter that may vary."""

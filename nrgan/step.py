@@ -30,6 +30,7 @@ class StepSettings:
         num_critic: critic steps after each step of the generators.
         lambda_r1, lambda_ds: weights of the critic's slope and of the diversity term.
         model_average_beta: weight of the past in the running average of the generators.
+        lambda_start: weight of physnrgan's departure from the noise it starts from.
         clip: whether the critic sees images clamped to [-1, 1].
         antialias: whether it sees them blurred vertically and horizontally instead (6 channels).
         bfloat16: whether networks compute in bfloat16.
@@ -40,6 +41,7 @@ class StepSettings:
     lambda_r1: float = 10.0
     lambda_ds: float = 0.02
     model_average_beta: float = 0.999
+    lambda_start: float = 0.0
     clip: bool = True
     antialias: bool = False
     bfloat16: bool = False
@@ -154,6 +156,9 @@ def generators_step(
     if settings.lambda_ds > 0 and made.scale is not None and made.latent is not None:
         losses["diversity"] = settings.lambda_ds * diversity(share.gather(made.scale), share.gather(made.latent))
         total = total + share.world * losses["diversity"]  # each process holds its rows' part of the gradient
+    if settings.lambda_start > 0 and isinstance(networks.noise, PhysicalNoiseModel) and made.latent is not None:
+        losses["departure"] = settings.lambda_start * networks.noise.prior.departure(made.latent)
+        total = total + losses["departure"]
     losses[GENERATORS_NORM] = optimise(optimiser, total, networks.learned(), share)
     networks.critic.requires_grad_(True)
     return {name: loss.detach() for name, loss in losses.items()}

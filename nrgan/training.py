@@ -31,7 +31,7 @@ RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("display_interval", "checkpoint_interval"), (1, torch.inf)),
     **dict.fromkeys(("snapshot_interval", "visualize_interval"), (0, torch.inf)),
     **dict.fromkeys(("g_channels", "d_channels"), (1, torch.inf)),
-    **dict.fromkeys(("g_lr", "d_lr", "physics_lr", "lambda_r1", "lambda_ds"), (0, torch.inf)),
+    **dict.fromkeys(("g_lr", "d_lr", "physics_lr", "lambda_r1", "lambda_ds", "lambda_start"), (0, torch.inf)),
     **dict.fromkeys(("beta1", "beta2"), (0, 1)),
     "model_average_beta": (0, 1.0 + 1e-12),
 }
@@ -51,6 +51,9 @@ class TrainingOptions:
     beta2: float = option(0.99, "Adam beta2")
     lambda_r1: float = option(10.0, "weight of the critic's squared slope at real images")
     lambda_ds: float = option(0.02, "weight of the diversity of the noise")
+    lambda_start: float | None = option(
+        None, "weight of physnrgan's departure from the noise it starts from; without it 0.001, or 0 for fixed values"
+    )
     g_channels: int = option(128, "channels of G_x and G_n")
     d_channels: int = option(128, "channels of the critic")
     model_average_beta: float = option(0.999, "weight of the past in the averages that are sampled and saved")
@@ -70,6 +73,8 @@ class TrainingOptions:
         """Refuse figures that no run can use."""
         for name, (least, below) in RANGES.items():
             value = getattr(self, name)
+            if value is None:
+                continue
             if not least <= value < below:
                 limit = (
                     "" if below == torch.inf else f" and at most {below:g}" if below > 1 else f" and below {below:g}"
@@ -89,6 +94,7 @@ class TrainingOptions:
             self.lambda_r1,
             self.lambda_ds,
             self.model_average_beta,
+            self.lambda_start or 0.0,
             not self.no_clip,
             antialias,
             self.precision == "bfloat16",

@@ -32,6 +32,7 @@ from nrgan.units import to_network, to_unit
 
 DATA_OF = {"sdnrgan1": "cifar10mg25", "physnrgan": "sensor"}  # others: cifar10ag25
 LR, BETAS, BETA = 2e-4, (0.0, 0.99), 0.9
+LAMBDA_START = 0.3  # of physnrgan
 
 
 def settings_of(model: str, dataset: str | None = None, **other: Any) -> NoiseSettings:
@@ -94,6 +95,20 @@ def reference_physics(nets: Networks, x: Tensor, zn: Tensor, g: torch.Generator)
     return torch.sqrt(gain * light + read**2) * eps * 2 * 255 / 256
 
 
+def reference_departure(prior: Any, zn: Tensor) -> Tensor:
+    """Mean squared step of ln p from the start, which had a head of its own, in units of 0.1."""
+    first, last = prior.head[0], prior.head[2]
+    shift = torch.tanh(zn @ first.weight.T + first.bias) @ last.weight.T
+    first, last = prior.start_head[0], prior.start_head[2]
+    shift = shift - torch.tanh(zn @ first.weight.T + first.bias) @ last.weight.T
+    logs = [prior.physical.components["shot"].log["gain"], prior.physical.components["read"].log["std"]]
+    total = sum(
+        ((log - start + shift[:, k]) / 0.1).square().sum()
+        for k, (log, start) in enumerate(zip(logs, prior.start_logs, strict=True))
+    )
+    return total / (2 * len(zn))
+
+
 def blurred(x: Tensor) -> Tensor:
     p = functional.pad(x, (1, 1, 1, 1))
     down = (p[..., :-2, 1:-1] + 2 * x + p[..., 2:, 1:-1]) / 4
@@ -113,6 +128,7 @@ def reference_step(nets: Networks, model: str, dataset: str, images: Tensor, dra
     if not first:
         g = draws("generators")
         z = torch.randn(2 * len(images), 128, generator=g)
+        again = torch.Generator().set_state(g.get_state())
         x = nets.image(z)
         n, compared, latent = reference_noise(nets, model, dataset, x, z, g)
         losses["generator"] = -torch.log(torch.sigmoid(nets.critic(look((x + n).clamp(-1, 1))))).mean()
@@ -125,8 +141,14 @@ def reference_step(nets: Networks, model: str, dataset: str, images: Tensor, dra
             ]
             losses["diversity"] = -0.02 * sum(ratios) / half
             total = total + losses["diversity"]
-        named = [*nets.image.named_parameters(), *nets.noise.named_parameters()]
-        learned, averages = [p for _, p in named], nets.averages()[0]
+        every = [*nets.image.named_parameters(), *nets.noise.named_parameters()]
+        pairs = [(name, p, a) for (name, p), a in zip(every, nets.averages()[0], strict=True) if p.requires_grad]
+        named, averages = [(name, p) for name, p, _ in pairs], [a for _, _, a in pairs]
+        learned = [p for _, p in named]
+        if model == "physnrgan":
+            zn = torch.randn(2 * len(images), 128, generator=again)
+            losses["departure"] = LAMBDA_START * reference_departure(nets.noise.prior, zn)
+            total = total + losses["departure"]
         gradients = torch.autograd.grad(total, learned)
         losses[GENERATORS_NORM] = torch.cat([g.flatten() for g in gradients]).square().sum().sqrt()
         for (name, p), g, average in zip(named, gradients, averages, strict=True):
@@ -165,7 +187,7 @@ def test_a_step_is_the_published_one(model: str, dataset: str, first: bool) -> N
     reference = copy.deepcopy(ours)
     start = copy.deepcopy(ours.state_dict())
     images = torch.rand(4, 3, 32, 32, generator=stream(0, "images"))
-    settings = StepSettings(model_average_beta=BETA, antialias=FAMILIES[dataset].antialias)
+    settings = StepSettings(model_average_beta=BETA, antialias=FAMILIES[dataset].antialias, lambda_start=LAMBDA_START)
     draws = partial(stream, 0, "step")
     torch.set_default_dtype(torch.float64)  # Adam's first step, g / |g|, would amplify rounding
     try:
