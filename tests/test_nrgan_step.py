@@ -45,7 +45,7 @@ def networks_of(model: str, dataset: str | None = None, **other: Any) -> Network
     found = build_networks(asked, d_channels=6, antialiased=FAMILIES[asked.dataset].antialias, seed=3)
     with torch.no_grad():
         for name, parameter in found.named_parameters():
-            if "average" not in name:
+            if parameter.requires_grad:
                 parameter.add_(0.05 * torch.randn(parameter.shape, generator=stream(0, name)))
     return found
 
