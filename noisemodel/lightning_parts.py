@@ -171,6 +171,11 @@ class ProgressLine(pl.Callback):
         self.bar.stop()
 
 
+def _lost_a_process(error: RuntimeError) -> bool:
+    """Whether a message between processes failed: gloo's errors have no type of their own."""
+    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+
+
 def run_fit(
     module: pl.LightningModule,
     callbacks: list[pl.Callback],
@@ -209,6 +214,13 @@ def run_fit(
     try:
         with signalled.heard():
             trainer.fit(module, ckpt_path=resume, weights_only=True)
+    except RuntimeError as error:
+        if nodes * len(devices or [0]) == 1 or not _lost_a_process(error):
+            raise
+        raise InputError(
+            "another process of this run has ended or cannot be reached: its output says why; start all of them again "
+            "with --resume"
+        ) from error
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning has turned Ctrl-C into exit(1)
             raise KeyboardInterrupt from None

@@ -4,8 +4,10 @@ import logging
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +155,36 @@ def test_two_processes_do_not_write_one_folder(tmp_path: Path) -> None:
         other.wait()
         other.stdout.close()
     RunFolder(tmp_path / "run").begin({}, resume=True)  # its death frees the folder
+
+
+def test_a_process_that_dies_ends_the_others_with_a_line(images: Path, tmp_path: Path) -> None:
+    with socket.socket() as asked:
+        asked.bind(("localhost", 0))
+        port = str(asked.getsockname()[1])
+    environment = {
+        **os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": port,
+    }  # fmt: skip
+    words = nrgan_words(tmp_path / "run", images, "--checkpoint_interval 5 --nodes 2")
+    words[words.index(str(STEPS))] = "1000000"
+    started = [
+        subprocess.Popen(
+            [sys.executable, ROOT / "train_nrgan.py", *words, "--nr", str(rank)],
+            env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    try:
+        while not (tmp_path / "run" / "resume.ckpt").exists():
+            assert [process.poll() for process in started] == [None, None]
+            time.sleep(0.1)
+        started[1].kill()
+        said = started[0].communicate(timeout=60)[1]
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+    assert started[0].returncode == 2
+    assert "error: another process of this run has ended" in said and "Traceback" not in said
 
 
 def test_a_full_disk_keeps_the_state_before(tmp_path: Path) -> None:
