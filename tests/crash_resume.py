@@ -42,14 +42,15 @@ def nrgan_words(place: Path, out: Path) -> list[str]:
 
 def noise_words(place: Path, out: Path) -> list[str]:
     """Tiny noise model with a U-Net."""
-    return training_runs.words_of(out, place / "bursts", f"--num_iter {STEPS} --noiselist shot_read --network unet")
+    return training_runs.words_of(out, place / "bursts", f"--num_iter {STEPS} --noiselist shot_read --network Unet")
 
 
 def denoiser_words(place: Path, out: Path) -> list[str]:
     """Tiny Noise2Noise."""
     return [
-        "--method", "n2n", "-o", str(out), "--num_steps", str(STEPS), "--width", "4", "--batch_size", "2", "--crop",
-        "32", "--device", "cpu", "--checkpoint_interval", "2", "--validation_interval", "5", "--ema", "0.9",
+        "--method", "n2n", "-o", str(out), "--num_steps", str(STEPS), "--width", "4", "--batch_size", "2",
+        "--crop_size", "32", "--device", "cpu", "--checkpoint_interval", "2", "--validation_interval", "5", "--average_beta",
+        "0.9",
     ]  # fmt: skip
 
 
