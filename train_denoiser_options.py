@@ -77,6 +77,9 @@ class DenoiserOptions(TrainingOptions, SynthesisOptions, NtganOptions):
         for name, known in (("network", NETWORKS), ("loss", LOSSES), ("norm", NORMS)):
             if (given := getattr(self, name)) is not None and given not in known:
                 raise InputError(f"unknown --{name} {given!r}; known: {', '.join(known)}")
+        for name in ("width", "blocks"):
+            if (number := getattr(self, name)) is not None and number < 1:
+                raise InputError(f"--{name} must be at least 1, got {number}; leave it out for the default")
         if self.max_time is not None and not self.max_time >= 0:
             raise InputError(f"--max_time must be at least 0, got {self.max_time}")
         can_have = (1, 3, 4) if self.method == "supervised" else (1, 3)

@@ -62,11 +62,13 @@ def load_bursts(
     given = {"black_level": black_level, "white_level": white_level, "layout": layout, "cfa": cfa}
     opened = [(item, _open(item.files)) for item in found]
     facts = _common_facts({key: value for key, value in given.items() if value is not None}, root, opened)
-    levels = _widened(
-        Levels(float(facts["black_level"]), float(facts["white_level"])), [frames for _, frames in opened]
-    )
-    arranged = check_layout(str(facts.get("layout", "planes")))
-    colours = _checked_cfa(facts.get("cfa"), arranged)
+    try:
+        stated = Levels(float(facts["black_level"]), float(facts["white_level"]))
+        arranged = check_layout(str(facts.get("layout", "planes")))
+        colours = _checked_cfa(facts.get("cfa"), arranged)
+    except InputError as error:
+        raise InputError(f"{root}: {error}") from error
+    levels = _widened(stated, [frames for _, frames in opened])
     bursts = tuple(Burst(item.name, item.kind, frames, arranged, levels) for item, frames in opened)
     burst_set = BurstSet(root.resolve().name, levels, arranged, colours, bursts)
     for burst in burst_set.bursts:

@@ -3,19 +3,20 @@
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
-import scipy.io
 
 from datasets.cache import unpacked
 from datasets.stacks import Hdf5Stack, MappedStack, Stack, byte_size
 from datasets.stored import FACTS, checked_facts
+from noisemodel.claims import check_hdf5_claim, listed, npy_header, npz_headers, shortened
 from noisemodel.errors import InputError
+from noisemodel.mat_tags import load_mat, mat_variables
 
 Facts = dict[str, float | str]
 FRAMES_KEY = "frames"
@@ -38,8 +39,7 @@ def reading(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise InputError(f"no such file: {error.filename or path}; check the path") from error
     except Exception as error:  # the parsers raise anything from struct.error to TypeError on a damaged file
-        cause = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"cannot read {path}: {cause}; is it complete? copy or write it again") from error
+        raise InputError(f"cannot read {path}: {shortened(error)}; is it complete? copy or write it again") from error
 
 
 def check_stack(shape: tuple[int, ...], dtype: np.dtype[Any], path: Path) -> None:
@@ -65,7 +65,7 @@ def chosen_key(dimensions: Mapping[str, int], key: str | None, path: Path) -> st
         dimensions: name -> number of axes of every array in the file.
     Raises: InputError if there is none, or more than one.
     """
-    names = ", ".join(sorted(dimensions)) or "nothing"
+    names = listed(sorted(dimensions))
     wanted = key or (FRAMES_KEY if FRAMES_KEY in dimensions else None)
     if wanted is not None:
         if wanted not in dimensions:
@@ -81,24 +81,12 @@ def chosen_key(dimensions: Mapping[str, int], key: str | None, path: Path) -> st
 def _mapped_npy(file: Path, path: Path) -> MappedStack:
     """Map the .npy ``file``; ``path`` is what messages name."""
     with file.open("rb") as stream:
-        shape, fortran, dtype = _npy_header(stream)
-        offset = stream.tell()
+        shape, fortran, dtype, offset = npy_header(stream)
     check_stack(shape, dtype, path)
     needed = offset + byte_size(shape, dtype)
     if file.stat().st_size < needed:
         raise InputError(f"{path} is truncated: {file.stat().st_size} bytes of {needed}; copy it again")
     return MappedStack(path, shape, dtype, file, offset, "F" if fortran else "C")
-
-
-def _npy_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, Fortran order and dtype of a .npy stream, left at its first number."""
-    version = np.lib.format.read_magic(stream)
-    readers: dict[tuple[int, int], Callable[..., Any]] = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    shape, fortran, dtype = readers.get(version, np.lib.format.read_array_header_2_0)(stream)
-    return tuple(int(n) for n in shape), bool(fortran), dtype
 
 
 def open_npy(path: Path, key: str | None) -> tuple[Stack, Facts]:
@@ -108,14 +96,10 @@ def open_npy(path: Path, key: str | None) -> tuple[Stack, Facts]:
 
 def open_npz(path: Path, key: str | None) -> tuple[Stack, Facts]:
     """A .npz file: its array is unpacked into the cache, member by member, never whole into memory."""
+    headers = npz_headers(path)
+    wanted = chosen_key({name: len(header.shape) for name, header in headers.items()}, key, path)
+    check_stack(headers[wanted].shape, headers[wanted].dtype, path)
     with zipfile.ZipFile(path) as archive:
-        headers = {}
-        for name in archive.namelist():
-            if name.endswith(".npy"):
-                with archive.open(name) as member:
-                    headers[name.removesuffix(".npy")] = _npy_header(member)
-        wanted = chosen_key({name: len(header[0]) for name, header in headers.items()}, key, path)
-        check_stack(headers[wanted][0], headers[wanted][2], path)
         with np.load(path, allow_pickle=False) as arrays:
             facts = checked_facts({name: arrays[name] for name in FACTS if name in headers}, path)
 
@@ -138,6 +122,8 @@ def open_hdf5(path: Path, key: str | None) -> tuple[Stack, Facts]:
             raise InputError(f"frames in {path} are empty; record them again")
         shape = tuple(int(n) for n in (reversed(data.shape) if matlab else data.shape))
         check_stack(shape, data.dtype, path)
+        for dataset in (data, *(found[name] for name in FACTS if name in found)):
+            check_hdf5_claim(dataset, path)
         facts = {name: found[name][()] for name in FACTS if name in found}
         stored = {**facts, **dict(file.attrs), **dict(data.attrs)}
         return Hdf5Stack(path, shape, data.dtype, wanted, matlab), checked_facts(stored, path)
@@ -147,16 +133,16 @@ def open_mat(path: Path, key: str | None) -> tuple[Stack, Facts]:
     """A MATLAB file; size(frames) is [T H W] or [T C H W]. Versions before 7.3 are unpacked into the cache."""
     if h5py.is_hdf5(path):
         return open_hdf5(path, key)
-    described = {name: (shape, kind) for name, shape, kind in scipy.io.whosmat(path)}
+    described = {name: (shape, kind) for name, shape, kind in mat_variables(path)}
     wanted = chosen_key({name: len(shape) for name, (shape, _) in described.items()}, key, path)
     shape, kind = described[wanted]
     if kind not in _MAT_NUMBERS:
         raise InputError(f"frames in {path} must be integers or floats in DN, got a MATLAB {kind}; convert them")
     check_stack(shape, np.dtype(np.float64), path)
-    facts = scipy.io.loadmat(path, variable_names=FACTS)
+    facts = load_mat(path, FACTS)
 
     def write(file: BinaryIO) -> None:
-        frames = scipy.io.loadmat(path, variable_names=(wanted,))[wanted]
+        frames = load_mat(path, (wanted,))[wanted]
         check_stack(frames.shape, frames.dtype, path)
         np.save(file, np.ascontiguousarray(frames), allow_pickle=False)
 

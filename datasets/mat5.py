@@ -6,11 +6,12 @@ from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
-import scipy.io
 
 from datasets.cache import unpacked
 from datasets.formats import reading
+from noisemodel.claims import listed
 from noisemodel.errors import InputError
+from noisemodel.mat_tags import load_mat, mat_variables
 
 Array = np.ndarray[Any, Any]
 
@@ -22,7 +23,7 @@ def array_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """
     _check_version(path)
     with reading(path):
-        return {name: tuple(map(int, shape)) for name, shape, _ in scipy.io.whosmat(path)}
+        return {name: shape for name, shape, _ in mat_variables(path)}
 
 
 def read_arrays(path: Path, *names: str) -> dict[str, Array]:
@@ -32,11 +33,10 @@ def read_arrays(path: Path, *names: str) -> dict[str, Array]:
     """
     _check_version(path)
     with reading(path):
-        found = scipy.io.loadmat(path, variable_names=names)
+        found = load_mat(path, names)
     for name in names:
         if name not in found:
-            held = ", ".join(array_shapes(path)) or "nothing"
-            raise InputError(f"no array {name!r} in {path}; it holds {held}")
+            raise InputError(f"no array {name!r} in {path}; it holds {listed(array_shapes(path))}")
         if not isinstance(found[name], np.ndarray) or found[name].dtype.kind not in "uif":
             raise InputError(f"{name} in {path} must be numbers, got {_kind(found[name])}; write it again")
     return {name: found[name] for name in names}

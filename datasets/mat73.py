@@ -20,6 +20,7 @@ import numpy as np
 from datasets.cache import unpacked
 from datasets.formats import reading
 from datasets.stacks import MappedStack, ReadCrop, Stack
+from noisemodel.claims import check_hdf5_claim
 from noisemodel.errors import InputError
 
 # A crop decodes every chunk that it touches; larger chunks are decoded once, into the cache [bytes].
@@ -96,7 +97,9 @@ def open_mat73_image(path: Path, key: str = "x") -> Stack:
                 f"{path} is no MATLAB 7.3 file (HDF5); is it complete? fetch it again, or save it as -v7.3"
             )
         with h5py.File(path, "r") as file:
-            return _opened(path, key, _checked(file, key, path))
+            image = _checked(file, key, path)
+            check_hdf5_claim(image, path)
+            return _opened(path, key, image)
 
 
 def _checked(file: h5py.File, key: str, path: Path) -> h5py.Dataset:

@@ -6,13 +6,14 @@ from typing import Any
 
 import h5py
 import numpy as np
-import scipy.io
 import tifffile
 import torch
 from torch import Tensor
 
 from datasets.formats import reading
+from noisemodel.claims import check_claim, check_hdf5_claim, listed, mapped_npy, npz_headers
 from noisemodel.errors import InputError
+from noisemodel.mat_tags import load_mat, mat_variables
 
 Array = np.ndarray[Any, Any]
 
@@ -34,7 +35,7 @@ def load_pattern(path: Path) -> Tensor:
         arrays = reader(path)
     maps = {name: array for name, array in arrays.items() if array.ndim in (2, 3) and array.dtype.kind in "iuf"}
     if len(maps) != 1:
-        raise InputError(f"{path}: needs one array with 2 or 3 axes, found {', '.join(maps) or 'none'}")
+        raise InputError(f"{path}: needs one array with 2 or 3 axes, found {listed(maps)}")
     pattern = torch.from_numpy(next(iter(maps.values())).astype(np.float32))
     if not pattern.numel():
         raise InputError(f"{path} is empty, shape {tuple(pattern.shape)}; write it again")
@@ -47,6 +48,7 @@ def load_pattern(path: Path) -> Tensor:
 
 def _npz(path: Path) -> dict[str, Array]:
     """Every array of a .npz file."""
+    npz_headers(path)
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
 
@@ -57,6 +59,7 @@ def _hdf5(path: Path) -> dict[str, Array]:
 
     def visit(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
+            check_hdf5_claim(item, path)
             found[name] = item[()].T if "MATLAB_class" in item.attrs else item[()]
 
     with h5py.File(path, "r") as file:
@@ -68,15 +71,24 @@ def _mat(path: Path) -> dict[str, Array]:
     """Every array of a MATLAB file."""
     if h5py.is_hdf5(path):
         return _hdf5(path)
-    return {name: value for name, value in scipy.io.loadmat(path).items() if not name.startswith("__")}
+    names = [name for name, shape, _ in mat_variables(path) if len(shape) in (2, 3)]
+    return {name: value for name, value in load_mat(path, names).items() if name in names}
+
+
+def _tif(path: Path) -> dict[str, Array]:
+    """The first series of a TIFF file."""
+    with tifffile.TiffFile(path) as file:
+        series = file.series[0]
+        check_claim(series.nbytes, file.filehandle.size, path)
+        return {path.stem: series.asarray()}
 
 
 _READERS: dict[str, Callable[[Path], dict[str, Array]]] = {
-    ".npy": lambda path: {path.stem: np.load(path, allow_pickle=False)},
+    ".npy": lambda path: {path.stem: np.array(mapped_npy(path))},
     ".npz": _npz,
     ".mat": _mat,
     ".h5": _hdf5,
     ".hdf5": _hdf5,
-    ".tif": lambda path: {path.stem: tifffile.imread(path)},
-    ".tiff": lambda path: {path.stem: tifffile.imread(path)},
+    ".tif": _tif,
+    ".tiff": _tif,
 }

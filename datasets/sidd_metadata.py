@@ -7,10 +7,10 @@ from typing import Any
 
 import h5py
 import numpy as np
-import scipy.io
 
 from datasets.formats import reading
 from noisemodel.errors import InputError
+from noisemodel.mat_tags import load_mat
 
 Numbers = tuple[float, ...]
 
@@ -56,7 +56,7 @@ def read_metadata(path: str | Path) -> Metadata:
     with reading(path):
         if h5py.is_hdf5(path):
             raise InputError(f"{path} is a MATLAB 7.3 file; SIDD's metadata are version 5, fetch it again")
-        stored = scipy.io.loadmat(path, variable_names=("metadata",)).get("metadata")
+        stored = load_mat(path, ("metadata",)).get("metadata")
         if not isinstance(stored, np.ndarray) or not stored.dtype.names or not stored.size:
             raise InputError(f"no struct 'metadata' in {path}; is it a metadata file?")
         return _gathered(stored, path)

@@ -15,6 +15,7 @@ from datasets.cache import unpacked
 from datasets.formats import reading
 from datasets.mat5 import array_shapes, read_arrays
 from datasets.stacks import ReadCrop, Stack
+from noisemodel.claims import listed
 from noisemodel.errors import InputError
 
 WHITE = 255.0
@@ -65,7 +66,7 @@ def read_srgb_mat(path: str | Path) -> Tensor:
     shapes = array_shapes(path)
     images = [name for name, shape in shapes.items() if len(shape) == 3 and shape[2] == 3]
     if len(images) != 1:
-        found = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "nothing"
+        found = listed(f"{name} {shape}" for name, shape in shapes.items())
         raise InputError(f"{path} must hold one (H, W, 3) image, got {found}")
     image = read_arrays(path, images[0])[images[0]]
     if image.dtype != np.uint8:

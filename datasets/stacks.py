@@ -1,5 +1,6 @@
 """How a crop of one frame is read from each kind of container. No file stays open between two reads."""
 
+import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import h5py
 import numpy as np
 import tifffile
 
+tifffile.logger().addHandler(logging.NullHandler())  # what is wrong with a file is said in one error, not in a log
 ReadCrop = Callable[[int, slice, slice], np.ndarray[Any, Any]]
 
 

@@ -20,6 +20,7 @@ from datasets.frames import Frames
 from datasets.mat5 import array_shapes, read_arrays
 from datasets.mat_errors import Complain, complain_by
 from datasets.stacks import JoinedStack, ReadCrop, Stack
+from noisemodel.claims import listed
 from noisemodel.errors import InputError
 from noisemodel.sensor import Levels, unpack_mosaic
 
@@ -221,7 +222,7 @@ def _of_full_length(bursts: tuple[Burst, ...], warn: Callable[[str], None] | Non
 def _held(shapes: dict[str, tuple[int, ...]], key: str, path: Path) -> tuple[int, ...]:
     """The shape of an array that must be there."""
     if key not in shapes:
-        raise InputError(f"no array {key!r} in {path}; it holds {', '.join(shapes) or 'nothing'}")
+        raise InputError(f"no array {key!r} in {path}; it holds {listed(shapes)}")
     return shapes[key]
 
 

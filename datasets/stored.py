@@ -40,7 +40,7 @@ def facts_beside(folder: Path) -> dict[str, float | str]:
     example = '{"black_level": 64, "white_level": 4095}'
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read {path}: {' '.join(str(error).split())}; write it as {example}") from error
     if not isinstance(found, dict):
         raise InputError(f"{path} must hold a JSON object such as {example}, got {type(found).__name__}")

@@ -12,6 +12,7 @@ import tifffile
 
 from datasets.formats import Facts, check_stack, reading
 from datasets.stacks import JoinedStack, MappedStack, PagedStack, Stack, byte_size
+from noisemodel.claims import check_claim
 from noisemodel.errors import InputError
 
 TIFF_SUFFIXES = (".tif", ".tiff")
@@ -96,6 +97,7 @@ def _series_stack(tif: tifffile.TiffFile, series: Any, path: Path) -> Stack:
         ends = [a + n for a, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
         if max(ends, default=0) > tif.filehandle.size:
             raise InputError(f"{path} is truncated: page {page.index} reaches beyond its end; copy it again")
+    check_claim(byte_size(shape, dtype), sum(sum(page.databytecounts) for page in series.pages), path)
     pages = np.array([page.index for page in series.pages]).reshape(shape[0], -1)
     return PagedStack(path, shape, dtype, tuple(map(tuple, pages.tolist())), channels_last)
 

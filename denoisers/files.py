@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from denoisers.metadata import add_chunks, jpeg_chunks, png_chunks, tiff_options
+from noisemodel.claims import listed, npz_headers, shortened
 from noisemodel.errors import InputError
 from noisemodel.images import FORMATS, Array, ImageFile, describe_axes, open_image
 from noisemodel.png import write_png
@@ -85,8 +86,7 @@ def _damaged(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # parsers raise anything on a damaged file
-        cause = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"cannot read {path}: {cause}; is it complete? copy or write it again") from error
+        raise InputError(f"cannot read {path}: {shortened(error)}; is it complete? copy or write it again") from error
 
 
 def _write_png(chunks: Sequence[tuple[bytes, bytes]], path: Path, pages: Iterable[Array]) -> None:
@@ -118,7 +118,7 @@ def _open_npz(path: Path, axes: str | None, key: str | None) -> OpenFile:
     images = [name for name, (shape, _) in headers.items() if len(shape) >= 2]
     wanted = key or (images[0] if len(images) == 1 else "")
     if wanted not in headers:
-        raise InputError(f"{path} holds {', '.join(headers) or 'nothing'}; name one array with --key")
+        raise InputError(f"{path} holds {listed(headers)}; name one array with --key")
     shape, dtype = headers[wanted]
     image = ImageFile(path, ".npz", dtype, **describe_axes(shape, axes, path))
 
@@ -138,14 +138,8 @@ def _open_npz(path: Path, axes: str | None, key: str | None) -> OpenFile:
 
 def _npz_headers(path: Path) -> tuple[dict[str, tuple[tuple[int, ...], np.dtype[Any]]], bool]:
     """Name -> shape and type of the arrays, without reading them, and whether they are compressed."""
-    found = {}
+    found = {name: (header.shape, header.dtype) for name, header in npz_headers(path).items()}
     with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            with archive.open(member) as file:
-                version = np.lib.format.read_magic(file)
-                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-                shape, _, dtype = read(file)
-                found[member.filename.removesuffix(".npy")] = shape, dtype
         return found, any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist())
 
 

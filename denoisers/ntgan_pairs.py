@@ -17,6 +17,7 @@ MEAN_BELOW_MEDIAN = 0.324661
 LEAST_STD = 1e-5  # of simulated noise, before it is brought to an image's level [fraction of white]
 BOXES = (1, 2, 4)  # over which noise is averaged to see how coarse it is [px]
 SWEEPS = 20
+USUAL = 0.3  # quantile of the levels of a set of images that bounds them
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class PairLaw:
             see `matched_noise`; "drawn": the camera's law as it is.
         ratio: a.
         spread: the ratio is a U(1 - spread, 1 + spread) per image.
+        largest: (3, 1, 3, 1, 1) bound on an image's own levels, see `usual_levels`; None: no bound.
     Raises: InputError for what is no law.
     """
 
@@ -40,6 +42,7 @@ class PairLaw:
     input_noise: InputNoise = "matched"
     ratio: float = 1.0
     spread: float = 0.0
+    largest: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -88,6 +91,20 @@ def noise_levels(images: Tensor) -> Tensor:
     Returns: (3, N, C, 1, 1).
     """
     return torch.stack([noise_std(functional.avg_pool2d(images, box)) for box in BOXES])
+
+
+def usual_levels(images: Tensor, share: float = USUAL) -> Tensor:
+    """Quantile over images of `noise_levels`: what noise alone is, where most images hold texture too.
+
+    A textured image's levels are those of its texture. Noise that strong, in a few images, would rule the training: on
+    photographs matched noise has twice the true noise's rms without this bound.
+
+    Args:
+        images: (N, C, H, W), many.
+        share: of the images that the levels exceed.
+    Returns: (3, 1, C, 1, 1).
+    """
+    return noise_levels(images).quantile(share, dim=1, keepdim=True)
 
 
 def matched_noise(images: Tensor, wanted: Tensor, law: CameraLaw, draws: Draws) -> Tensor:
@@ -156,7 +173,8 @@ def make_pairs(images: Tensor, law: PairLaw, draws: Draws, *, pseudo_clean: Tens
     noisy = base
     if law.pairing == "transfer":
         ratio = law.ratio if pseudo_clean is None else 1.0
-        noisy = (base + input_noise(base, noise_levels(images), law, ratio, draws)).clamp(0, 1)
+        own = noise_levels(images) if law.largest is None else noise_levels(images).minimum(law.largest)
+        noisy = (base + input_noise(base, own, law, ratio, draws)).clamp(0, 1)
     cameras = draw_cameras(law.camera, draws)
     n_z = camera_noise(base, cameras, law.camera.curves, draws)
     levels = level_map(base, cameras, law.camera.curves)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import noisemodel
 from denoisers.networks import SRResNet, UNet
 from noisemodel.checkpoint import FILE_NAME, checkpoint_file, write_atomically
+from noisemodel.claims import check_finite
 from noisemodel.errors import InputError
 from noisemodel.sensor import Levels
 
@@ -62,6 +63,11 @@ class DenoiserSettings:
         if self.channels not in LAYOUTS[self.layout]:
             wanted = " or ".join(map(str, LAYOUTS[self.layout]))
             raise InputError(f'layout "{self.layout}" has {wanted} channels, got {self.channels}; change one of them')
+        if not isinstance(self.extra, dict):
+            raise InputError(f"extra holds settings by name, got {type(self.extra).__name__}; train again")
+        gain = self.extra.get("amplify", 1.0)
+        if not isinstance(gain, int | float) or not 0 < gain < float("inf"):
+            raise InputError(f"amplify must be a positive number, got {gain!r}; train again")
         if min(self.width, self.frames) < 1:
             raise InputError(f"width and frames must be at least 1, got {self.width} and {self.frames}")
 
@@ -165,7 +171,14 @@ def load_denoiser(path: str | Path) -> Denoiser:
         settings = settings_from(json.loads(metadata["settings"]))
         denoiser = build_denoiser(settings, generator=torch.Generator())
         denoiser.network.load_state_dict(tensors)
-    except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:  # InputError is a ValueError
+    except (
+        LookupError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        ArithmeticError,
+        RuntimeError,
+    ) as error:  # also InputError
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{file}: weights and settings do not fit together ({reason}); train again") from error
     return denoiser.requires_grad_(False).eval()
@@ -176,7 +189,7 @@ def denoiser_provenance(path: str | Path) -> dict[str, Any]:
     file = checkpoint_file(path)
     try:
         return dict(json.loads(_read(file)[0]["provenance"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{file}: its provenance cannot be read ({error}); train again") from error
@@ -199,6 +212,8 @@ def _read(file: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             if metadata.get("format") != FORMAT:
                 found = metadata.get("format")
                 raise InputError(f"{file}: not a denoiser of this program (format {found!r}, not {FORMAT!r})")
-            return metadata, {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - not a dict
+            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError) as error:
         raise InputError(f"{file}: damaged or not a safetensors file ({error}); train again") from error
+    check_finite(tensors, file)
+    return metadata, tensors

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import noisemodel
+from noisemodel.claims import check_finite
 from noisemodel.errors import InputError
 from noisemodel.generator import NoiseGenerator
 from noisemodel.iso_law import LOG, IsoLaw
@@ -110,7 +111,14 @@ def read_model(path: str | Path) -> NoiseGenerator:
     try:
         model = build(json.loads(metadata["config"]), tensors)
         model.load_state_dict(tensors)
-    except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:  # InputError is a ValueError
+    except (
+        LookupError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        ArithmeticError,
+        RuntimeError,
+    ) as error:  # also InputError
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{file}: weights and config do not fit together ({reason}); save the model again") from error
     return model.eval()
@@ -123,7 +131,9 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
         return {"program": "published starlight script", "file": file.name}
     try:
         return dict(json.loads(_read(file)[0]["provenance"]))
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{file}: its provenance cannot be read ({error}); save the model again") from error
 
 
@@ -156,6 +166,7 @@ def _read(file: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     if metadata.get("format") != FORMAT:
         found = metadata.get("format")
         raise InputError(f"{file}: not a noise model of this program (format {found!r}, not {FORMAT!r})")
+    check_finite(tensors, file)
     return metadata, tensors
 
 

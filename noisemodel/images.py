@@ -13,6 +13,7 @@ import numpy as np
 import tifffile
 
 from noisemodel import png
+from noisemodel.claims import check_claim, check_hdf5_claim, listed, mapped_npy, shortened
 from noisemodel.errors import InputError
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -113,8 +114,7 @@ def _reading(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # the parsers raise anything from struct.error to SyntaxError on a damaged file
-        cause = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"cannot read {path}: {cause}; is it complete? copy or write it again") from error
+        raise InputError(f"cannot read {path}: {shortened(error)}; is it complete? copy or write it again") from error
 
 
 # PNG: one page.
@@ -167,6 +167,7 @@ def _open_tiff(path: Path, axes: str | None, key: str | None) -> ImageFile:
             raise InputError(f"{path} packs {page.bitspersample} bits a sample; save it with {8 * page.dtype.itemsize}")
         if (series := tif.series[0]).size > len(tif.pages) * page.size:
             raise InputError(f"{path} keeps {series.shape} in {len(tif.pages)} page; save it as plain pages")
+        check_claim(page.nbytes, sum(page.databytecounts), path)
         facts = {
             "photometric": "minisblack" if grey else "rgb",
             "planarconfig": None if page.axes == "YX" else "separate" if page.axes == "SYX" else "contig",
@@ -223,12 +224,12 @@ def _written_shape(image: ImageFile, frames: int) -> tuple[int, ...]:
 
 
 def _open_npy(path: Path, axes: str | None, key: str | None) -> ImageFile:
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    array = mapped_npy(path)
     return ImageFile(path, ".npy", array.dtype, **describe_axes(array.shape, axes, path))
 
 
 def _read_npy(image: ImageFile) -> Iterator[Array]:
-    array = np.load(image.path, mmap_mode="r", allow_pickle=False)
+    array = mapped_npy(image.path)
     yield from array if image.stacked else [array]
 
 
@@ -247,8 +248,9 @@ def _open_hdf5(path: Path, axes: str | None, key: str | None) -> ImageFile:
         images = [name for name, item in found.items() if item.ndim >= 2]
         wanted = key.strip("/") if key else images[0] if len(images) == 1 else None
         if wanted not in found:
-            raise InputError(f"{path} holds {', '.join(found) or 'nothing'}; name one array with --key")
+            raise InputError(f"{path} holds {listed(found)}; name one array with --key")
         data = found[wanted]
+        check_hdf5_claim(data, path)
         meaning = describe_axes(data.shape, axes, path)
         return ImageFile(path, path.suffix.lower(), data.dtype, facts={"key": wanted}, **meaning)
 

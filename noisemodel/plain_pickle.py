@@ -7,15 +7,28 @@ sizes were checked, so numpy's own unpickling, which trusts its input, is not us
 import io
 import math
 import pickle
+import pickletools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from noisemodel.claims import check_plain_file
 from noisemodel.errors import InputError
 
 LARGEST_BYTES = 1 << 26
 NUMBERS = frozenset("?bhilqBHILQefd") | {f"{kind}{size}" for kind in "iuf" for size in (1, 2, 4, 8)} | {"b1"}
+
+
+def check_memo(data: bytes) -> None:
+    """Raise UnpicklingError for a pickle that numbers what it holds beyond its own bytes.
+
+    Python makes room for all smaller numbers, up to 32 GB of it.
+    """
+    for code, argument, _ in pickletools.genops(data):
+        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > len(data):
+            raise pickle.UnpicklingError(f"it has {len(data)} bytes, and a part of number {argument}")
 
 
 class _DType:
@@ -106,6 +119,7 @@ def load_plain_pickle(data: bytes, what: str) -> Any:
     if len(data) > LARGEST_BYTES:
         raise InputError(f"{what} has {len(data)} bytes, more than the {LARGEST_BYTES} of any parameter file; check it")
     try:
+        check_memo(data)
         return _plain(_Unpickler(io.BytesIO(data), encoding="latin1").load())
     except Exception as error:  # a damaged pickle raises anything
         said = " ".join(str(error).split()) or type(error).__name__
@@ -117,6 +131,7 @@ def load_plain_npy(path: Any) -> Any:
 
     Raises: InputError if the file cannot be read or holds anything but plain data.
     """
+    check_plain_file(Path(path))
     try:
         with open(path, "rb") as file:
             if np.lib.format.read_magic(file) != (1, 0):
@@ -125,7 +140,7 @@ def load_plain_npy(path: Any) -> Any:
             data = file.read(LARGEST_BYTES + 1)
     except OSError as error:
         raise InputError(f"cannot open {path}: {error.strerror}; check the path and its permissions") from error
-    except ValueError as error:
+    except Exception as error:  # numpy reads a header as Python's text
         raise InputError(f"{path} is no .npy file ({' '.join(str(error).split())}); get it from its makers") from error
     if not dtype.hasobject or shape != ():
         raise InputError(f"{path} holds an array of {dtype}, not one pickled dict of parameters; name another file")

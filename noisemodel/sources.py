@@ -161,7 +161,11 @@ def _poisson_gaussian(text: str, argument: str, settings: Settings) -> NoiseSour
 def _profile(text: str, argument: str, settings: Settings) -> NoiseSource:
     path = Path(argument)
     if path.suffix.lower() == ".json":
-        return _from_profile(text, NoiseProfile(read_profile_json(path)), settings, "exported")
+        pairs = read_profile_json(path)
+        try:
+            return _from_profile(text, NoiseProfile(pairs), settings, "exported")
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
     profile = read_noise_profile(path)
     if profile is None:
         raise InputError(f"{path} has no NoiseProfile (DNG tag 51041); calibrate the camera, or use darktable:")
@@ -197,7 +201,10 @@ def _darktable(text: str, argument: str, settings: Settings) -> NoiseSource:
         ) from error
     found = read_darktable(Path(file), camera, iso)
     between = " and ".join(f"{value:g}" for value in found.between)
-    return _from_profile(text, found.profile, settings, f"{found.camera}, measured at ISO {between}")
+    try:
+        return _from_profile(text, found.profile, settings, f"{found.camera}, measured at ISO {between}")
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
 
 
 def _darks(text: str, argument: str, settings: Settings) -> NoiseSource:
@@ -238,6 +245,8 @@ def _shot_and_read(slope: float, offset: float, settings: Settings) -> NoiseGene
     """shot_gain = S and read_std = sqrt(O); a word is left out where its number is 0."""
     start = {"shot_gain": slope, "read_std": math.sqrt(offset)}
     start = {name: value for name, value in start.items() if value > 0}
+    if max(slope, offset) > 1:
+        raise InputError(f"a noise profile has S and O in fractions of white, got {slope:g} and {offset:g}")
     if not start:
         raise InputError("a noise profile with S = 0 and O = 0 adds nothing; fit the noise instead")
     return _built("_".join(name.split("_")[0] for name in start), settings, **start)

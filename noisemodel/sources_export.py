@@ -12,6 +12,7 @@ from typing import Any, final
 import numpy as np
 import torch
 
+from noisemodel.claims import check_plain_file
 from noisemodel.components import NoiseComponent
 from noisemodel.components.white import tukey_lambda_variance
 from noisemodel.errors import InputError
@@ -231,10 +232,11 @@ def export(model: NoiseGenerator, kind: str, target: Target | None = None) -> Ex
 
 def read_profile_json(path: Path) -> tuple[tuple[float, float], ...]:
     """The pairs (S, O) of a file that `as_profile` wrote; raises InputError for another one."""
+    check_plain_file(path)
     try:
         pairs = json.loads(path.read_text(encoding="utf-8"))["noise_profile"]
         return tuple((float(slope), float(offset)) for slope, offset in pairs)
     except OSError as error:
         raise InputError(f"cannot open {path}: {error.strerror}; check the path and its permissions") from error
-    except (LookupError, TypeError, ValueError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
         raise InputError(f"{path} has no noise_profile of pairs ({error}); export it with convert.py") from error

@@ -10,6 +10,7 @@ from typing import Any, final
 
 import numpy as np
 
+from noisemodel.claims import check_plain_file
 from noisemodel.errors import InputError
 from noisemodel.plain_pickle import load_plain_npy
 from noisemodel.sensor import Levels
@@ -138,7 +139,7 @@ def read_darktable(path: Path, camera: str, iso: float) -> DarktableNoise:
         near = isos[:3] if iso < isos[0] else isos[-3:]
         said = ", ".join(f"{value:g}" for value in near)
         raise InputError(
-            f"ISO {iso:g} of {name} was not measured ({isos[0]:g} to {isos[-1]:g}); the nearest are {said}"
+            f"ISO {iso:g} of {name} was not measured in {path.name} ({isos[0]:g} to {isos[-1]:g}); the nearest are {said}"
         )
     below, above = max(i for i in isos if i <= iso), min(i for i in isos if i >= iso)
     t = 0.0 if below == above else math.log(iso / below) / math.log(above / below)
@@ -151,11 +152,12 @@ def read_darktable(path: Path, camera: str, iso: float) -> DarktableNoise:
 
 def _cameras(path: Path) -> dict[str, list[Mapping[str, Any]]]:
     """Entries of every camera, by maker and model; raises InputError for another file."""
+    check_plain_file(path)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot open {path}: {error.strerror}; check the path and its permissions") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no JSON ({error}); name darktable's noiseprofiles.json") from error
     try:
         cameras: dict[str, list[Mapping[str, Any]]] = {}
@@ -163,9 +165,15 @@ def _cameras(path: Path) -> dict[str, list[Mapping[str, Any]]]:
             for model in maker["models"]:
                 cameras.setdefault(f"{maker['maker']} {model['model']}", []).extend(model["profiles"])
         for entry in (entry for entries in cameras.values() for entry in entries):
-            if len(entry["a"]) != 3 or len(entry["b"]) != 3 or not entry["iso"] > 0:
+            numbers = (*entry["a"], *entry["b"], entry["iso"])
+            if (
+                len(entry["a"]) != 3
+                or len(numbers) != 7
+                or not entry["iso"] > 0
+                or not all(map(math.isfinite, numbers))
+            ):
                 raise ValueError(f"entry {entry.get('name')!r}")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"{path} has no noise profiles ({reason}); name darktable's noiseprofiles.json") from error
     return cameras

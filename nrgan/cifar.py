@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from noisemodel.errors import InputError
-from noisemodel.plain_pickle import ALLOWED
+from noisemodel.plain_pickle import ALLOWED, check_memo
 
 FOLDER = "cifar-10-batches-py"
 BATCHES = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}
@@ -63,6 +63,7 @@ def _read_batch(path: Path) -> tuple[Tensor, Tensor]:
     if len(data) > LARGEST_BYTES:
         raise InputError(f"{path} is larger than the {LARGEST_BYTES} bytes of any batch; fetch CIFAR-10 again")
     try:
+        check_memo(data)
         return _batch(_Unpickler(io.BytesIO(data), encoding="latin1").load())
     except Exception as error:  # a damaged pickle raises anything
         said = " ".join(str(error).split()) or type(error).__name__

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from noisemodel.claims import listed, mapped_npy, npz_headers
+from noisemodel.claims import listed, mapped_npy, npz_headers, shortened
 from noisemodel.errors import InputError
 from nrgan.cifar import is_cifar, read_cifar
 from nrgan.folders import SIZES, embedded_patches, read_folder, split_part, tiles
@@ -175,8 +175,7 @@ def _array(path: Path | None, size: int, split: str) -> Images:
     except InputError:
         raise
     except Exception as error:  # numpy raises anything on a damaged file
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path} cannot be read ({said}); write it again") from error
+        raise InputError(f"{path} cannot be read ({shortened(error)}); write it again") from error
     rest = [name for name in fields if name != "labels"]
     if "images" not in fields and len(rest) != 1:
         raise InputError(f"{path} has {listed(fields)}; name the array of images 'images'")

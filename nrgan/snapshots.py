@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from noisemodel.checkpoint import build, write_atomically
+from noisemodel.claims import check_finite
 from noisemodel.errors import InputError
 from noisemodel.generator import NoiseGenerator
 from nrgan.legacy import is_published, read_published
@@ -95,6 +96,7 @@ def load_snapshot(path: str | Path) -> NrGan:
         raise InputError(f"{file}: damaged or not a safetensors file ({error}); use another snapshot") from error
     if metadata.get("format") != FORMAT:
         raise InputError(f"{file}: no snapshot of NR-GAN (format {metadata.get('format')!r}, not {FORMAT!r})")
+    check_finite(tensors, file)
     try:
         config = json.loads(metadata["config"])
         if config["start"] is not None:
@@ -107,7 +109,14 @@ def load_snapshot(path: str | Path) -> NrGan:
         noise = build_noise(settings, seed=0)
         _both(image, noise).load_state_dict(tensors)
         step = int(json.loads(metadata["provenance"])["step"])
-    except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:  # InputError is a ValueError
+    except (
+        LookupError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        ArithmeticError,
+        RuntimeError,
+    ) as error:  # also InputError
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{file}: weights and config do not fit together ({reason}); use another snapshot") from error
     return NrGan(image.requires_grad_(False), noise.requires_grad_(False), settings, step)

@@ -49,8 +49,8 @@ def denoiser_words(place: Path, out: Path) -> list[str]:
     """Tiny Noise2Noise."""
     return [
         "--method", "n2n", "-o", str(out), "--num_steps", str(STEPS), "--width", "4", "--batch_size", "2",
-        "--crop_size", "32", "--device", "cpu", "--checkpoint_interval", "2", "--validation_interval", "5", "--average_beta",
-        "0.9",
+        "--crop_size", "32", "--device", "cpu", "--checkpoint_interval", "2", "--validation_interval", "5",
+        "--average_beta", "0.9",
     ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from noisemodel.claims import check_plain_file
 from noisemodel.errors import InputError
 from noisemodel.sensor.levels import Levels
 from noisemodel.sensor.mosaic import pack_mosaic
@@ -59,7 +60,10 @@ class RawImage:
 
         Raises: InputError if white does not exceed black.
         """
-        return Levels(max(self.black_dn), self.white_dn)
+        try:
+            return Levels(max(self.black_dn), self.white_dn)
+        except InputError as error:
+            raise InputError(f"{self.path}: {error}; give the levels, or leave the file out") from error
 
     def planes(self) -> Tensor:
         """x_p = (DN - black_p) / (white - max black): (4, H/2, W/2) by position [fraction of white], float32.
@@ -114,7 +118,8 @@ def camera_to_srgb(xyz_to_camera: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _check_readable(path: Path) -> None:
-    """Raise InputError where the file cannot be opened or is empty."""
+    """Raise InputError where the file is none, cannot be opened, or is empty."""
+    check_plain_file(path)
     try:
         with path.open("rb") as file:
             if not file.read(1):

@@ -1,11 +1,13 @@
 """Tags of raw files that are TIFF inside (DNG, CR2, NEF, ARW), read without decoding the image."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import tifffile
 
+tifffile.logger().addHandler(logging.NullHandler())  # a damaged tag of a good image is not worth a line
 TAGS = {
     "make": 271,
     "model": 272,

@@ -69,8 +69,7 @@ def _check_weights(file: Path) -> None:
     try:
         tensors = torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"--inception {file} holds no weights ({reason}); fetch it again") from error
+        raise InputError(f"--inception {file} holds no weights ({type(error).__name__}); fetch it again") from error
     if not isinstance(tensors, dict) or TENSOR not in tensors:
         raise InputError(f"--inception {file} holds other weights than torch-fidelity's Inception; fetch these")
 
