@@ -35,6 +35,8 @@ class Convert:
 
 def convert(config: Convert) -> None:
     """Read, convert, write, and print what changed."""
+    if not config.model.exists():
+        raise InputError(f"no such run or file: {config.model}; name a run folder or a checkpoint")
     if config.to != "ours":
         _to_others(config)
     elif is_nrgan_run(config.model):

@@ -55,8 +55,12 @@ class DenoiserOptions(TrainingOptions, SynthesisOptions, NtganOptions):
     loss: str | None = option(None, f"{', '.join(LOSSES)}; without it the one that fits the noise")
     channels: int | None = option(None, "1 (grey) or 3 (colour); without it 3; mosaics have 4")
     crop_size: int = option(64, "height and width of the crops [px]; 0: whole images (n2n and n2c on pictures)")
-    layout: str | None = option(None, "supervised: mosaic or planes; without it as the noise model")
-    cfa: str | None = option(None, "supervised: colours of a mosaic by position, e.g. RGGB")
+    layout: str | None = option(
+        None, "supervised, bursts: mosaic or planes; without it as the noise model or the files"
+    )
+    cfa: str | None = option(None, "supervised, bursts: colours of a mosaic by position, e.g. RGGB")
+    black_level: float | None = option(None, "bursts: value of no light [DN]; without it as the files say")
+    white_level: float | None = option(None, "bursts: value of the white level [DN]; without it as the files say")
     max_time: float | None = option(None, "minutes after which the run saves and ends")
     resume: bool = option(False, "go on with the run in the folder")
     overwrite: bool = option(False, "replace the run in the folder")
@@ -119,6 +123,9 @@ def _refuse_unused(options: DenoiserOptions) -> None:
         raise InputError("--font: only --corruption text writes letters; leave it out")
     if options.from_bursts and (clash := sorted(given & {"data", "channels"})):
         raise InputError(f"--{', --'.join(clash)}: the images are the bursts of --noise; leave it out")
+    of_bursts = {"black_level", "white_level"} | (set() if options.method == "supervised" else {"layout", "cfa"})
+    if not options.from_bursts and (unused := sorted(given & of_bursts)):
+        raise InputError(f"--{', --'.join(unused)}: only --noise {BURSTS}FOLDER has it; leave it out")
     if options.from_bursts and options.method != "n2n":
         raise InputError(f"--noise {BURSTS}FOLDER has no clean targets: use --method n2n, or synthesised noise")
 
@@ -205,7 +212,8 @@ def _camera_noise(source: NoiseSource, place: str, clean: Tensor, draws: torch.G
 
 def _bursts(options: DenoiserOptions, folder: Path) -> Built:
     """Two frames of a static scene."""
-    found = load_bursts(folder)
+    given = {name: getattr(options, name) for name in ("black_level", "white_level", "layout", "cfa")}
+    found = load_bursts(folder, **given)
     still = [burst for burst in found.bursts if burst.kind != "dark"]
     pairs = BurstPairs(
         still, layout=found.layout, crop=options.crop_size, batch_size=options.batch_size, seed=options.seed
@@ -221,6 +229,8 @@ def _supervised(options: DenoiserOptions, _: str) -> Built:
     file = Path(options.noise)
     levels = read_model(file).physical.levels if file.exists() else None
     layout = options.layout or (read_model(file).physical.layout if file.exists() else "planes")
+    if options.cfa is not None and layout != "mosaic":
+        raise InputError(f"--cfa: only a mosaic has it, the layout is {layout}; leave it out, or give --layout mosaic")
     source = open_source(options.noise, layout=layout, cfa=options.cfa, open_bursts=load_bursts)
     channels = options.channels or (4 if layout == "mosaic" else 3)
     pictures = read_pictures(options.data, 1 if channels == 1 else 3)
@@ -272,11 +282,12 @@ class Method(NamedTuple):
 
 _FITTED = {"noise", "network", "width", "norm", "blocks", "loss", "channels"}
 _CORRUPTED = frozenset(_FITTED | {"corruption", "amount", "font"})
+_OF_BURSTS = frozenset({"layout", "cfa", "black_level", "white_level"})
 _MADE = frozenset({"noise", "corruption", "amount", "font", "width"})
 _NTGAN = {field.name for field in dataclasses.fields(NtganOptions)}
 _SYNTHESIS = {field.name for field in dataclasses.fields(SynthesisOptions)}
 METHODS: Mapping[str, Method] = {
-    "n2n": Method(partial(_pictures, clean_targets=False), _CORRUPTED),
+    "n2n": Method(partial(_pictures, clean_targets=False), _CORRUPTED | _OF_BURSTS),
     "n2c": Method(partial(_pictures, clean_targets=True), _CORRUPTED),
     "ntgan": Method(_ntgan, _MADE | _NTGAN),
     "supervised": Method(_supervised, frozenset(_FITTED | _SYNTHESIS | {"layout", "cfa"})),

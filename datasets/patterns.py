@@ -35,7 +35,7 @@ def load_pattern(path: Path) -> Tensor:
         arrays = reader(path)
     maps = {name: array for name, array in arrays.items() if array.ndim in (2, 3) and array.dtype.kind in "iuf"}
     if len(maps) != 1:
-        raise InputError(f"{path}: needs one array with 2 or 3 axes, found {listed(maps)}")
+        raise InputError(f"{path}: needs one array with 2 or 3 axes, found {listed(maps) if maps else 'none'}")
     pattern = torch.from_numpy(next(iter(maps.values())).astype(np.float32))
     if not pattern.numel():
         raise InputError(f"{path} is empty, shape {tuple(pattern.shape)}; write it again")

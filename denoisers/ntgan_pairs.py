@@ -17,7 +17,7 @@ MEAN_BELOW_MEDIAN = 0.324661
 LEAST_STD = 1e-5  # of simulated noise, before it is brought to an image's level [fraction of white]
 BOXES = (1, 2, 4)  # over which noise is averaged to see how coarse it is [px]
 SWEEPS = 20
-USUAL = 0.3  # quantile of the levels of a set of images that bounds them
+USUAL = 0.15  # quantile of the levels of a set of images that bounds them
 
 
 @dataclass(frozen=True)

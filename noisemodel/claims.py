@@ -65,13 +65,13 @@ def npy_header(stream: BinaryIO | Any) -> ArrayHeader:
 def mapped_npy(path: Path) -> np.ndarray[Any, Any]:
     """The array of a .npy file, memory-mapped.
 
-    Raises: InputError for a file shorter than its header says; whatever numpy raises on a damaged header.
+    Raises: ValueError for a file shorter than its header says; whatever numpy raises on a damaged header.
     """
     check_plain_file(path)
     with path.open("rb") as file:
         header = npy_header(file)
     if path.stat().st_size < header.begin + header.bytes:
-        raise InputError(f"{path} is truncated: {path.stat().st_size} bytes of {header.begin + header.bytes}")
+        raise ValueError(f"truncated, {path.stat().st_size} bytes of {header.begin + header.bytes}")
     mapped: np.ndarray[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     return mapped
 

@@ -26,8 +26,8 @@ def check_memo(data: bytes) -> None:
 
     Python makes room for all smaller numbers, up to 32 GB of it.
     """
-    for code, argument, _ in pickletools.genops(data):
-        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > len(data):
+    for code, argument, _ in pickletools.genops(data or b"."):
+        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and (argument or 0) > len(data):
             raise pickle.UnpicklingError(f"it has {len(data)} bytes, and a part of number {argument}")
 
 

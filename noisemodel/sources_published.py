@@ -139,7 +139,7 @@ def read_darktable(path: Path, camera: str, iso: float) -> DarktableNoise:
         near = isos[:3] if iso < isos[0] else isos[-3:]
         said = ", ".join(f"{value:g}" for value in near)
         raise InputError(
-            f"ISO {iso:g} of {name} was not measured in {path.name} ({isos[0]:g} to {isos[-1]:g}); the nearest are {said}"
+            f"{path}: ISO {iso:g} of {name} was not measured ({isos[0]:g} to {isos[-1]:g}); the nearest are {said}"
         )
     below, above = max(i for i in isos if i <= iso), min(i for i in isos if i >= iso)
     t = 0.0 if below == above else math.log(iso / below) / math.log(above / below)

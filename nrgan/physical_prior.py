@@ -35,7 +35,7 @@ def physical_noise(
         if noiselist not in (None, base.noiselist):
             raise InputError(f"--noise_init has noiselist {base.noiselist!r}, got --noiselist {noiselist!r}; leave one")
         return copy.deepcopy(base)
-    words = noiselist or NOISELIST
+    words = NOISELIST if noiselist is None else noiselist
     start: dict[str, Any] = {key: value for word in words.split("_") for key, value in START.get(word, {}).items()}
     if found is not None:
         start |= {key: max(value, LEAST[key]) for key, value in found._asdict().items() if key in start}

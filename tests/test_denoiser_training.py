@@ -197,6 +197,18 @@ def test_real_bursts_are_pairs(tmp_path):
     assert (found.layout, found.channels, found.cfa, found.levels.black_dn) == ("mosaic", 4, "RGGB", 256)
 
 
+def test_levels_and_layout_of_bursts_that_do_not_say_them(tmp_path):
+    (tmp_path / "bursts").mkdir()
+    frames = 300 + 50 * torch.rand((4, 64, 64), generator=stream(0, "frames"))
+    np.save(tmp_path / "bursts" / "scene.npy", frames.numpy())
+    words = f"--num_steps 1 --batch_size 2 --crop_size 16 --noise bursts:{tmp_path / 'bursts'}"
+    assert program(tmp_path / "none", words) == 2
+    given = "--black_level 256 --white_level 4095 --layout mosaic --cfa GBRG"
+    assert program(tmp_path / "run", f"{words} {given}") == 0
+    found = load_denoiser(tmp_path / "run").settings
+    assert (found.layout, found.cfa, found.levels.black_dn, found.levels.white_dn) == ("mosaic", "GBRG", 256, 4095)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -206,6 +218,12 @@ def test_real_bursts_are_pairs(tmp_path):
         ("--method supervised --noise gaussian:0.1 --amount 3", "--amount: not used by method supervised"),
         ("--noise gaussian:0.1 --corruption text", "--noise and --corruption exclude each other"),
         ("--blocks 3", "only --network srresnet has it"),
+        ("--width 0", "--width must be at least 1, got 0"),
+        ("--network srresnet --blocks -2", "--blocks must be at least 1, got -2"),
+        ("--black_level 3", "--black_level: only --noise bursts:FOLDER has it"),
+        ("--cfa RGGB", "--cfa: only --noise bursts:FOLDER has it"),
+        ("--method supervised --noise gaussian:0.1 --white_level 3", "--white_level: not used by method supervised"),
+        ("--method supervised --noise gaussian:0.1 --cfa XYZW", "--cfa: only a mosaic has it, the layout is planes"),
         ("--font /x.ttf", "only --corruption text writes letters"),
         ("--corruption text --amount 1", "amount of text must be above 0 and below 1, got 1"),
         ("--corruption text --font /missing.ttf", "no such font: /missing.ttf"),

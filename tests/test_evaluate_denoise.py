@@ -103,6 +103,12 @@ def picture_and_noisy() -> tuple[Array, Array]:
     return clean, clean + 0.05 * np.random.default_rng(0).standard_normal(clean.shape).astype(np.float32)
 
 
+@pytest.mark.parametrize("name", PLAIN_DENOISERS)
+def test_an_image_without_noise_stays(name):
+    image = np.full((24, 32, 3), 0.4, np.float32)
+    np.testing.assert_allclose(PLAIN_DENOISERS[name](image), image, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", [name for name in PLAIN_DENOISERS if name != "noisy"])
 def test_denoisers_remove_noise_and_keep_the_picture(name: str) -> None:
     clean, noisy = picture_and_noisy()

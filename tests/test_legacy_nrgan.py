@@ -89,6 +89,9 @@ def test_a_converted_run_draws_the_same(tmp_path, capsys):
     old, new = (load_snapshot(path).sample(2, generator=stream(0, "same")) for path in (run, tmp_path / "ours"))
     assert torch.equal(old.noisy, new.noisy)
     assert convert.main([str(run), "-o", str(tmp_path / "ours")]) == 2
+    capsys.readouterr()
+    assert convert.main([str(tmp_path / "nowhere"), "-o", str(tmp_path / "more")]) == 2
+    assert "no such run or file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("switches", "model"), MODELS_BY_SWITCH.items(), ids=MODELS_BY_SWITCH.values())

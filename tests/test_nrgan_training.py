@@ -229,6 +229,7 @@ REFUSED = {
     ("cifar10ag25", "gna", ""): "unknown model 'gna'; known: gan, ambientgan",
     ("cifar10ag25", "sinrgan1", "--noiselist read"): "only physnrgan has a physical model",
     ("cifar10ag25", "physnrgan", "--noiselist raed"): "raed",
+    ("cifar10ag25", "physnrgan", "--noiselist="): "the noiselist is empty",
     ("cifar10ag25", "gan", "--size 48"): "48",
     ("cifar10ag25", "gan", "--beta2 1"): "--beta2 must be at least 0 and below 1, got 1.0",
     ("cifar10ag25", "gan", "--num_iterations 0"): "--num_iterations must be at least 1, got 0",

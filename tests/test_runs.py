@@ -102,8 +102,13 @@ def test_what_may_change_on_a_resume_are_options() -> None:
 def test_a_resume_needs_a_state_and_a_config(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing to resume; leave --resume out"):
         RunFolder(tmp_path / "none").check(CONFIG, resume=True, overwrite=False)
-    with pytest.raises(InputError, match="nothing to resume"):
-        begun(tmp_path / "stateless", state=False).check(CONFIG, resume=True, overwrite=False)
+    stateless = begun(
+        tmp_path / "stateless", state=False
+    )  # stopped before its first state: no flag may send in circles
+    with pytest.raises(InputError, match="nothing to resume; give --overwrite true"):
+        stateless.check(CONFIG, resume=True, overwrite=False)
+    with pytest.raises(InputError, match="holds a run; give --overwrite true or another"):
+        stateless.check(CONFIG, resume=False, overwrite=False)
     folder = begun(tmp_path / "run")
     folder.resume_file.write_bytes(folder.resume_file.read_bytes()[:100])
     with pytest.raises(InputError, match="is damaged"):
@@ -151,3 +156,9 @@ def test_the_picture_of_a_run_is_written(tmp_path: Path) -> None:
         widths.append(int.from_bytes(content[16:20], "big"))
     assert widths[0] == widths[1] > 1.5 * widths[2]
     assert [file.name for file in tmp_path.iterdir()] == ["history.png"]
+
+
+def test_a_run_is_resumed_or_replaced_not_both(tmp_path: Path) -> None:
+    folder = begun(tmp_path)
+    with pytest.raises(InputError, match="give one of them"):
+        folder.check(CONFIG, resume=True, overwrite=True)

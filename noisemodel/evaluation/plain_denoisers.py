@@ -61,7 +61,8 @@ def tv(image: Array) -> Array:
     """Total variation (Chambolle 2004), weight = std."""
     from skimage.restoration import denoise_tv_chambolle
 
-    return np.asarray(denoise_tv_chambolle(image, weight=noise_std(image), channel_axis=-1), image.dtype)
+    std = noise_std(image)
+    return image if std == 0 else np.asarray(denoise_tv_chambolle(image, weight=std, channel_axis=-1), image.dtype)
 
 
 PLAIN_DENOISERS: dict[str, Denoiser] = {"noisy": noisy, "nlm": nlm, "wavelet": wavelet, "tv": tv}

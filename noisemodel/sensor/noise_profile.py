@@ -8,7 +8,6 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from noisemodel.claims import check_plain_file
 from noisemodel.errors import InputError
 from noisemodel.sensor.raw_tags import read_tags
 
@@ -97,7 +96,6 @@ def read_noise_profile(path: str | Path) -> NoiseProfile | None:
     Raises: InputError if the file is missing or cannot be opened, or the tag makes no sense.
     """
     path = Path(path)
-    check_plain_file(path)
     try:
         tags = read_tags(path)
     except OSError as error:

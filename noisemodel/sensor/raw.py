@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from noisemodel.claims import check_plain_file
 from noisemodel.errors import InputError
 from noisemodel.sensor.levels import Levels
 from noisemodel.sensor.mosaic import pack_mosaic
 from noisemodel.sensor.noise_profile import NoiseProfile, parse_noise_profile
 from noisemodel.sensor.raw_decoder import DECODER, RawDecoder
-from noisemodel.sensor.raw_tags import first_number, read_tags
+from noisemodel.sensor.raw_tags import check_no_pipe, first_number, read_tags
 
 RAW_SUFFIXES = (".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw")
 Mosaic = np.ndarray[Any, np.dtype[np.uint16]]
@@ -119,8 +118,8 @@ def camera_to_srgb(xyz_to_camera: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def _check_readable(path: Path) -> None:
     """Raise InputError where the file is none, cannot be opened, or is empty."""
-    check_plain_file(path)
     try:
+        check_no_pipe(path)
         with path.open("rb") as file:
             if not file.read(1):
                 raise InputError(f"{path} is empty; copy it again")

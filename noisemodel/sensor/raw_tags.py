@@ -1,5 +1,6 @@
 """Tags of raw files that are TIFF inside (DNG, CR2, NEF, ARW), read without decoding the image."""
 
+import errno
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,12 @@ EXIF_TAG = 34665
 CFA_PHOTOMETRIC = 32803
 
 
+def check_no_pipe(path: Path) -> None:
+    """Raise OSError for a pipe, which could be waited for without end."""
+    if path.is_fifo():
+        raise OSError(errno.ESPIPE, "it is a pipe, not a file", str(path))
+
+
 def read_tags(path: Path) -> dict[str, Any]:
     """Tags of `TAGS` by name, as far as the file has them; the directory of the mosaic wins over previews.
 
@@ -28,6 +35,7 @@ def read_tags(path: Path) -> dict[str, Any]:
     Returns: {} for a file that is no TIFF (CR3, RAF) or is damaged: decoding it will tell.
     """
     found: dict[str, Any] = {}
+    check_no_pipe(path)
     try:
         with tifffile.TiffFile(path) as tif:
             directories = sorted(_directories(tif), key=lambda page: int(page.photometric or 0) != CFA_PHOTOMETRIC)

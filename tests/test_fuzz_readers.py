@@ -1,0 +1,144 @@
+"""Guards of libraries that trust their files: MAT tags, claimed sizes, numbers in pickles; when a soak has grown."""
+
+import importlib.util
+import pickle
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+
+from noisemodel import InputError
+from noisemodel.claims import check_claim, check_finite, listed, mapped_npy, npz_headers, shortened
+from noisemodel.mat_tags import load_mat, mat_variables
+from noisemodel.plain_pickle import load_plain_pickle
+
+VALUES = {
+    "frames": np.arange(24, dtype=np.uint16).reshape(2, 3, 4),
+    "small": np.array([[7]], np.uint8),
+    "complex": np.array([[1 + 2j, 3 - 1j]]),
+    "text": "mosaic",
+    "struct": {"Make": "Acme", "inner": {"ISO": np.array([[100.0, 200.0]])}, "none": np.zeros((0, 0))},
+    "cell": np.array([[np.arange(3.0), "x"]], dtype=object),
+}
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "packed"])
+def mat(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    scipy.io.savemat(tmp_path / "a.mat", VALUES, do_compression=request.param)
+    return tmp_path / "a.mat"
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_whole_mat_files_are_read_as_scipy_reads_them(mat, name):
+    found, expected = load_mat(mat, (name,)), scipy.io.loadmat(mat, variable_names=(name,))
+    assert {key for key in found if key[0] != "_"} == {name}
+    assert found[name].dtype == expected[name].dtype
+    assert repr(found[name]) == repr(expected[name])
+    assert mat_variables(mat) == scipy.io.whosmat(mat)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_both_byte_orders_and_large_packed_arrays(tmp_path, order):
+    noise = np.random.default_rng(0).integers(0, 4096, (400, 1000)).astype(f"{order}u2")
+    scipy.io.savemat(tmp_path / "a.mat", {"first": noise, "x": noise[::-1]}, do_compression=True)
+    assert np.array_equal(load_mat(tmp_path / "a.mat", ("x",))["x"], noise[::-1])
+
+
+def test_a_tag_of_no_known_type_is_refused_wherever_it_stands(tmp_path):
+    path = tmp_path / "a.mat"
+    scipy.io.savemat(path, {"frames": VALUES["frames"]})
+    data = path.read_bytes()
+    tag = data.index(struct.pack("<II", 4, 48))  # uint16, 48 bytes
+    for kind in (0, 8, 10, 19, 250, 42755, 0xFFFF):  # the last but one ended the process
+        path.write_bytes(data[:tag] + struct.pack("<I", kind) + data[tag + 4 :])
+        with pytest.raises(ValueError, match=f"type {kind}"):
+            load_mat(path, ("frames",))
+    path.write_bytes(data[: tag + 4] + struct.pack("<I", 2**32 - 8) + data[tag + 8 :])
+    with pytest.raises(ValueError, match="where 48 are left"):
+        load_mat(path, ("frames",))
+    flags = data.index(struct.pack("<III", 6, 8, 11))  # an array's flags: uint16
+    path.write_bytes(data[: flags + 8] + struct.pack("<I", 11 | 1 << 11) + data[flags + 12 :])
+    with pytest.raises(ValueError, match="0 are left"):  # complex, without an imaginary part
+        load_mat(path, ("frames",))
+
+
+@pytest.mark.parametrize("opcode", [b"r" + struct.pack("<I", 2**31), b"p2147483647\n"])
+def test_a_pickle_that_numbers_beyond_its_bytes_is_refused(opcode):
+    whole = pickle.dumps({"a": 1.0}, protocol=2)
+    assert load_plain_pickle(whole, "it") == {"a": 1.0}
+    with pytest.raises(InputError, match=r"it is not a plain pickle \(it has 1?.* a part of number 214748364"):
+        load_plain_pickle(whole[:2] + b"}" + opcode + whole[3:], "it")
+
+
+def test_claims_are_believed_up_to_what_deflate_can_do(tmp_path):
+    path = tmp_path / "zeros.npz"
+    np.savez_compressed(path, frames=np.zeros((100, 200, 300), np.uint16))  # 12 MB in 12 kB
+    assert npz_headers(path)["frames"].bytes == 12_000_000
+    check_claim(10**9, 10**6, path)
+    check_claim(10**8, 1, path)  # small enough to be tried
+    with pytest.raises(InputError, match=r"zeros.npz claims 1 GB and holds 900000 bytes"):
+        check_claim(10**9, 900_000, path)
+    np.save(tmp_path / "a.npy", np.arange(5.0))
+    assert np.array_equal(mapped_npy(tmp_path / "a.npy"), np.arange(5.0))
+    (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:-1])
+    with pytest.raises(ValueError, match="truncated, 167 bytes of 168"):
+        mapped_npy(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "good"),
+    [
+        ("net.weight", 1.0, True),
+        ("components.read.log.std", -np.inf, True),
+        ("components.read.log.std", np.inf, False),
+        ("net.weight", -np.inf, False),
+        ("net.weight", np.nan, False),
+    ],
+)
+def test_weights_are_finite_but_for_the_log_of_nothing(name, value, good):
+    tensors = {"first": torch.zeros(3), name: torch.tensor([0.0, value]), "steps": torch.tensor(3)}
+    if good:
+        check_finite(tensors, Path("m"))
+        return
+    with pytest.raises(InputError, match=f"m: {name} holds NaN or infinite"):
+        check_finite(tensors, Path("m"))
+
+
+def test_messages_stay_one_short_line():
+    assert listed([]) == "nothing" and listed(["a", "b\n\x00c"]) == "a, b??c"
+    assert len(listed(["x" * 1000])) < 210 and shortened(ValueError("a\nb")) == "ValueError: a b"
+    assert len(shortened(ValueError("x" * 1000))) < 210
+
+
+def soak():
+    path = Path(__file__).parents[1] / "benchmarks" / "soak.py"
+    spec = importlib.util.spec_from_file_location("soak", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["soak"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_soak_that_grew_says_what(monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    it = soak()
+    rng = np.random.default_rng(0)
+
+    def states(cycles: int, leak_mb: float = 0.0, **late: int) -> list:
+        found = []
+        for number in range(5 * cycles):
+            counts = {"files": 9, "threads": 4, "children": 1} | (late if number >= 5 * (cycles - 1) else {})
+            start = 200.0 if number < 5 else 0.0  # what the first cycle has not imported yet
+            memory = 800 - start + 30 * (number % 5) + leak_mb * number + rng.normal(0, 4)
+            found.append(it.State(60.0 * number, memory, **counts))
+        return found
+
+    assert it.grown(states(8), 5) == [] and it.grown(states(30), 5) == []
+    assert it.grown(states(8, leak_mb=2.0), 5)[0].startswith("memory rose by 6")
+    assert it.grown(states(8, files=10), 5) == ["files: 9 became 10"]
+    assert it.grown(states(8, children=2, threads=5), 5) == ["threads: 4 became 5", "children: 1 became 2"]
+    assert it.grown(states(3, leak_mb=50.0), 5) == []  # too short to say

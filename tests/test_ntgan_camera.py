@@ -1,0 +1,303 @@
+"""Response curves, the camera in torch, and pairs from noisy images."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from colour_demosaicing import demosaicing_CFA_Bayer_bilinear, mosaicing_CFA_Bayer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.io import savemat
+
+from denoisers.ntgan_camera import (
+    PATTERNS,
+    CameraLaw,
+    Cameras,
+    camera_noise,
+    demosaic,
+    draw_cameras,
+    level_map,
+    mosaic,
+    simulate,
+)
+from denoisers.ntgan_pairs import BOXES, PairLaw, make_pairs, matched_noise, noise_levels, noise_std, usual_levels
+from denoisers.ntgan_step import Rows
+from denoisers.response_curves import KNOTS, curves_from, gamma_curve, load_response_curves
+from noisemodel import stream
+from noisemodel.errors import InputError
+
+CRF = Path(__file__).parents[2] / "shared/data/crf"
+RAMP = np.linspace(0, 1, KNOTS)
+LINEAR = curves_from(RAMP, RAMP, "the identity")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def rows(count: int, *purpose: str | int, of: slice | None = None) -> Rows:
+    return Rows(count, of or slice(0, count), stream(0, *purpose))
+
+
+def cameras(count: int, *, s: float, c: float, mosaicked: bool) -> Cameras:
+    level = torch.ones(count, 3, 1, 1)
+    nothing = torch.zeros(count, dtype=torch.int64)
+    return Cameras(nothing, s * level, c * level, torch.zeros(count, 2, dtype=torch.int64), nothing.bool() | mosaicked)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("size", [(2, 2), (7, 10), (12, 9)])
+def test_demosaicing_is_that_of_colour_demosaicing(pattern, size):
+    x = torch.rand((1, 3, *size), generator=stream(0, "picture", *size))
+    red = torch.tensor([PATTERNS[pattern]])
+    theirs = mosaicing_CFA_Bayer(x[0].permute(1, 2, 0).double().numpy(), pattern)
+    ours = mosaic(x, red)
+    np.testing.assert_allclose(ours[0, 0], theirs, atol=1e-7)
+    expected = demosaicing_CFA_Bayer_bilinear(theirs, pattern)
+    np.testing.assert_allclose(demosaic(ours, red)[0].permute(1, 2, 0), expected, atol=1e-6)
+
+
+def test_a_batch_may_hold_every_pattern():
+    x = torch.rand((4, 3, 6, 8), generator=stream(0, "pictures"))
+    red = torch.tensor(list(PATTERNS.values()))
+    one_by_one = [mosaic(x[k : k + 1], red[k : k + 1]) for k in range(4)]
+    assert torch.equal(mosaic(x, red), torch.cat(one_by_one))
+
+
+@given(gamma=st.floats(0.5, 4), value=st.floats(0, 1))
+@settings(max_examples=50, deadline=None)
+def test_curves_are_inverted_exactly(gamma, value):
+    curves, which = gamma_curve(gamma), torch.zeros(1, dtype=torch.int64)
+    given_ = torch.tensor([[value]])
+    torch.testing.assert_close(curves.respond(curves.linear(given_, which), which), given_, atol=1e-4, rtol=0)
+
+
+def test_the_default_is_a_gamma_curve():
+    curves, which = gamma_curve(), torch.zeros(1, dtype=torch.int64)
+    light = torch.linspace(0.01, 1, 50)[None]
+    torch.testing.assert_close(curves.respond(light, which), light ** (1 / 2.2), atol=2e-3, rtol=0)
+    inside = light[:, :-1]
+    torch.testing.assert_close(
+        curves.slope(inside, which, over=1e-3)[:, 5:], (inside ** (1 / 2.2 - 1) / 2.2)[:, 5:], rtol=0.02, atol=0
+    )
+
+
+@pytest.mark.parametrize("name", ["201_CRF_data.mat", "dorfCurvesInv.mat"])
+def test_measured_curves_are_read(name):
+    if not CRF.exists():
+        pytest.skip(f"no measured response curves at {CRF}")
+    curves = load_response_curves(CRF / name)
+    assert len(curves) == 201
+    which = torch.arange(201)
+    x = torch.rand((201, 3, 8, 8), generator=stream(0, "x"))
+    torch.testing.assert_close(curves.respond(curves.linear(x, which), which), x, atol=1e-3, rtol=0)
+    middle = curves.respond(torch.full((201, 1), 0.2), which)
+    assert float(middle.mean()) > 0.35 and float(middle.std()) > 0.03  # cameras brighten, each in its own way
+
+
+@pytest.mark.parametrize("suffix", [".mat", ".npz", ".txt"])
+def test_every_format_gives_the_same_curves(tmp_path: Path, suffix):
+    light = np.stack([RAMP, RAMP])
+    brightness = np.stack([RAMP**0.5, RAMP**0.8])
+    path = tmp_path / f"curves{suffix}"
+    if suffix == ".mat":
+        savemat(path, {"I": light, "B": brightness})
+    elif suffix == ".npz":
+        np.savez(path, invI=light, invB=brightness)
+    else:
+        each = [
+            f"name{k}\ngraph\nI =\n{' '.join(map(repr, i.tolist()))}\nB =\n{' '.join(map(repr, b.tolist()))}\n"
+            for k, (i, b) in enumerate(zip(light, brightness, strict=True))
+        ]
+        path.write_text("".join(each))
+    found = load_response_curves(path)
+    expected = curves_from(light, brightness, "here")
+    torch.testing.assert_close(found.brightness, expected.brightness)
+    torch.testing.assert_close(found.light, expected.light)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.json", b"{}", "are read from .mat, .npz, .txt"),
+        ("a.mat", b"not a mat file", "damaged"),
+        ("a.txt", b"one\ntwo\n", "six lines"),
+        ("a.txt", b"n\nk\nI =\n0 x 1\nB =\n0 1 1\n", "damaged"),
+        ("a.txt", b"n\nk\nI =\n0 0.5 1\nB =\n0 0.9 0.5\n", "must not fall"),
+        ("a.txt", b"n\nk\nI =\n0 0.5 1\nB =\n0 90 255\n", "from 0 to 1"),
+        ("a.txt", b"n\nk\nI =\n0 0.5 1\nB =\n0 1\n", "alike"),
+        ("missing.mat", None, "no such file"),
+    ],
+)
+def test_bad_files_are_named_in_a_line(tmp_path: Path, name, content, said):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        load_response_curves(tmp_path / name)
+
+
+@pytest.mark.parametrize(("s", "c"), [(0.1, 0.0), (0.0, 0.05), (0.1, 0.05)])
+def test_the_sigmas_are_stds(s, c):
+    """On a linear camera at light I: std = sqrt((s I)^2 + c^2), and the level map says so."""
+    light = torch.full((1, 3, 160, 160), 0.5)
+    camera = cameras(1, s=s, c=c, mosaicked=False)
+    found = camera_noise(light, camera, LINEAR, rows(1, "noise", str(s), str(c)))
+    expected = ((s * 0.5) ** 2 + c**2) ** 0.5
+    assert float(found.std()) == pytest.approx(expected, rel=5 / (2 * found.numel()) ** 0.5)
+    torch.testing.assert_close(level_map(light, camera, LINEAR), torch.full_like(light, expected), rtol=1e-3, atol=0)
+    neighbours = (found[..., 1:] * found[..., :-1]).mean() / found.var()
+    assert abs(float(neighbours)) < 5 / found.numel() ** 0.5
+
+
+def test_the_level_map_follows_the_response():
+    """At a gamma curve, to first order in the noise."""
+    curves, light = gamma_curve(), torch.tensor([0.3, 0.5, 0.8]).view(3, 1, 1, 1).expand(3, 3, 100, 100)
+    camera = cameras(3, s=0.01, c=0.005, mosaicked=False)
+    found = camera_noise(light, camera, curves, rows(3, "noise")).std(dim=(1, 2, 3))
+    expected = level_map(light, camera, curves).mean(dim=(1, 2, 3))
+    torch.testing.assert_close(found, expected, rtol=0.01 + 5 / (2 * 30000) ** 0.5, atol=0)
+
+
+def test_a_mosaic_makes_noise_coarse():
+    """The same draws through the mosaic; a channel's missing pixels are means of its neighbours."""
+    x = torch.full((1, 3, 64, 64), 0.5)
+    plain, coarse = (
+        camera_noise(x, cameras(1, s=0, c=0.05, mosaicked=on), LINEAR, rows(1, "one")) for on in (False, True)
+    )
+    torch.testing.assert_close(coarse[:, 0, 2::2, 2::2], plain[:, 0, 2::2, 2::2])
+    inside = (plain[:, 0, 2::2, 2:-2:2] + plain[:, 0, 2::2, 4::2]) / 2
+    torch.testing.assert_close(coarse[:, 0, 2::2, 3:-2:2], inside)
+    assert float(coarse[:, 0].std()) < 0.85 * float(plain[:, 0].std())
+
+
+@pytest.mark.parametrize(("centred", "biased"), [(True, False), (False, True)])
+def test_centred_noise_has_mean_zero(centred, biased):
+    """In the dark a bent, clipped response moves the mean of camera noise; by 5 standard errors."""
+    x = torch.full((1, 3, 128, 128), 0.1)
+    camera = cameras(1, s=0.1, c=0.05, mosaicked=False)
+    found = camera_noise(x, camera, gamma_curve(), rows(1, "centred"), centred=centred)
+    errors = float(found.mean().abs() / (found.std() / found.numel() ** 0.5))
+    assert (errors > 5) == biased
+
+
+def test_without_noise_the_picture_is_left_alone_or_demosaicked():
+    x = torch.rand((1, 3, 16, 16), generator=stream(0, "picture"))
+    camera = cameras(1, s=0.0, c=0.0, mosaicked=True)
+    assert float(camera_noise(x, camera, gamma_curve(), rows(1, "n")).abs().max()) < 1e-5
+    passed = simulate(x, camera, gamma_curve(), rows(1, "n"))
+    torch.testing.assert_close(passed, demosaic(mosaic(x, camera.red), camera.red), atol=1e-5, rtol=0)
+
+
+def test_cameras_follow_their_law():
+    law = CameraLaw(curves_from(np.stack([RAMP] * 5), np.stack([RAMP] * 5), "five"), 0.2, 0.1, 0.25)
+    count = 4000
+    found = draw_cameras(law, rows(count, "cameras"))
+    for sigma, most in ((found.sigma_s, 0.2), (found.sigma_c, 0.1)):
+        assert float(sigma.max()) <= most
+        assert float(sigma.mean()) == pytest.approx(most / 2, abs=5 * most / (12 * 3 * count) ** 0.5)
+    assert float(found.mosaic.float().mean()) == pytest.approx(0.25, abs=5 * (0.1875 / count) ** 0.5)
+    each = torch.bincount(found.which, minlength=5) / count
+    torch.testing.assert_close(each, torch.full((5,), 0.2), atol=5 * (0.16 / count) ** 0.5, rtol=0)
+    phases = torch.bincount(found.red @ torch.tensor([2, 1]), minlength=4) / count
+    torch.testing.assert_close(phases, torch.full((4,), 0.25), atol=5 * (0.1875 / count) ** 0.5, rtol=0)
+
+
+@pytest.mark.parametrize("wrong", [{"sigma_s": -0.1}, {"sigma_s": 0.0, "sigma_c": 0.0}, {"mosaic_share": 1.1}])
+def test_impossible_cameras_are_refused(wrong):
+    with pytest.raises(InputError):
+        CameraLaw(LINEAR, **wrong)
+
+
+def test_noise_std_of_white_noise():
+    """Unbiased, by 5 standard errors of the mean over images; a ramp adds nothing; it scales."""
+    noise = torch.randn((200, 1, 64, 64), generator=stream(0, "white"))
+    ramp = torch.linspace(0, 5, 64).view(1, 1, 1, -1) + torch.linspace(0, 3, 64).view(1, 1, -1, 1)
+    found = noise_std(0.3 * noise + ramp).flatten()
+    assert float(found.mean()) == pytest.approx(0.3, abs=5 * float(found.std()) / 200**0.5)
+    assert float(noise_std(ramp)) < 1e-5
+
+
+@pytest.mark.parametrize("stds", [(0.05, 0.0), (0.0, 0.05), (0.03, 0.05)])
+def test_matched_noise_has_the_levels_and_the_coarseness(stds):
+    """Levels of boxes of 1, 2, 4 pixels come out as wanted, for white noise, noise enlarged twofold, and their sum."""
+    own = torch.zeros(8, 3, 128, 128)
+    for side, std in zip((128, 64), stds, strict=True):
+        made = torch.randn((8, 3, side, side), generator=stream(0, "noise", side))
+        own += std * torch.nn.functional.interpolate(made, size=(128, 128), mode="bilinear")
+    wanted = noise_levels(own)
+    law = CameraLaw(LINEAR, 0.0, 0.06, 0.0)
+    found = noise_levels(matched_noise(torch.full((8, 3, 128, 128), 0.5), wanted, law, rows(8, "matched")))
+    assert len(found) == len(BOXES)
+    for level, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(level.mean(), other.mean(), rtol=0.08, atol=0)
+
+
+def test_texture_in_most_images_does_not_count_as_noise():
+    """Quarter of the images flat, the others textured: the bound is the level of the flat ones."""
+    draws = stream(0, "textured")
+    y = 0.5 + 0.02 * torch.randn((40, 3, 64, 64), generator=draws)
+    y[10:] += 0.1 * torch.randn((30, 3, 64, 64), generator=draws)
+    bound = usual_levels(y)
+    assert bound.shape == (len(BOXES), 1, 3, 1, 1)
+    torch.testing.assert_close(bound[0], torch.full_like(bound[0], 0.02), rtol=0.05, atol=0)
+    plain = PairLaw(CameraLaw(gamma_curve(), mosaic_share=0.0), ratio=1.0, largest=bound)
+    added = make_pairs(y, plain, rows(40, "pairs")).input - y
+    assert float(added.std()) == pytest.approx(0.02, rel=0.1)
+
+
+def law(**more: object) -> PairLaw:
+    return replace(PairLaw(CameraLaw(gamma_curve())), **more)
+
+
+def test_literal_pairs_leave_the_input():
+    y = torch.rand((6, 3, 32, 32), generator=stream(0, "y"))
+    batch = make_pairs(y, law(pairing="literal"), rows(6, "pairs"))
+    assert torch.equal(batch.input, y)
+    assert bool(batch.zero.any()) and not bool(batch.zero.all())
+
+
+def test_level_zero_means_the_image_itself():
+    y = 0.5 + 0.05 * torch.randn((20, 3, 32, 32), generator=stream(0, "y"))
+    batch = make_pairs(y, law(), rows(20, "pairs"))
+    assert torch.equal(batch.target[batch.zero], y[batch.zero])
+    assert bool((batch.level_map[batch.zero] == 0).all())
+    assert bool((batch.level_map[~batch.zero].mean(dim=(1, 2, 3)) > 0).all())
+    assert bool(((batch.target - y)[~batch.zero].std(dim=(1, 2, 3)) > 0).all())
+    assert not torch.equal(batch.input, y)
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1.5])
+def test_matched_input_noise_is_so_many_times_the_images_own(ratio):
+    y = 0.5 + 0.04 * torch.randn((40, 3, 64, 64), generator=stream(0, "y"))
+    plain = CameraLaw(gamma_curve(), mosaic_share=0.0)
+    batch = make_pairs(y, PairLaw(plain, ratio=ratio), rows(40, "pairs"))
+    added = (batch.input - y).std(dim=(1, 2, 3)) / 0.04
+    assert float(added.mean()) == pytest.approx(ratio, rel=0.05)
+
+
+def test_pseudo_clean_images_get_noise_of_the_images_level():
+    y = 0.5 + 0.04 * torch.randn((40, 3, 64, 64), generator=stream(0, "y"))
+    plain = CameraLaw(gamma_curve(), mosaic_share=0.0)
+    clean = torch.full_like(y, 0.5)
+    batch = make_pairs(y, PairLaw(plain, ratio=1.5), rows(40, "pairs"), pseudo_clean=clean)
+    assert torch.equal(batch.target[batch.zero], clean[batch.zero])
+    assert float((batch.input - clean).std()) == pytest.approx(0.04, rel=0.05)
+
+
+def test_processes_take_their_rows_of_one_batch():
+    y = 0.5 + 0.05 * torch.randn((6, 3, 32, 32), generator=stream(0, "y"))
+    whole = make_pairs(y, law(), rows(6, "pairs"))
+    part = make_pairs(y[2:4], law(), rows(6, "pairs", of=slice(2, 4)))
+    for one, other in zip(whole, part, strict=True):
+        torch.testing.assert_close(one[2:4], other)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"pairing": "none"}, {"zero_share": 0.0}, {"ratio": 0.0}, {"spread": 2.0}, {"input_noise": "loud"}]
+)
+def test_impossible_pairs_are_refused(wrong):
+    with pytest.raises(InputError):
+        law(**wrong)
