@@ -50,15 +50,16 @@ class Scene(NamedTuple):
     clean: Tensor
 
 
-def synthetic(picture: Tensor, number: int) -> Tensor:
-    """One fixed noisy version: var = 0.01 I + 0.02^2 in light, gamma 2.2, RGGB, bilinear demosaicing, 8 bit.
+def synthetic(picture: Tensor, number: int, exposure: float = 1.0) -> Tensor:
+    """One fixed noisy version: var = 0.01 I / E + (0.02 / E)^2 in light, gamma 2.2, RGGB, bilinear demosaicing, 8 bit.
 
     Not the law that NTGAN simulates: its signal-dependent std goes as I, here as sqrt(I).
     """
     curves, first = gamma_curve(), torch.zeros(1, dtype=torch.int64)
     light = curves.linear(picture[None], first)
     draws = torch.randn(light.shape, generator=stream(0, "synthetic", number))
-    difference = curves.respond(light + (SHOT_GAIN * light + READ_STD**2).sqrt() * draws, first) - picture
+    std = (SHOT_GAIN / exposure * light + (READ_STD / exposure) ** 2).sqrt()
+    difference = curves.respond(light + std * draws, first) - picture
     red = torch.zeros(1, 2, dtype=torch.int64)
     return ((picture + demosaic(mosaic(difference, red), red)[0]).clamp(0, 1) * 255).round() / 255
 
@@ -222,10 +223,10 @@ def with_correction(denoiser: Denoiser, *, like: Tensor | None = None) -> Estima
 def on_synthetic(bench: Bench, train: Sequence[Tensor], test: Sequence[Tensor]) -> None:
     """Trained on pictures corrupted once, tested on others."""
     options = bench.options
-    noisy = [synthetic(picture, number) for number, picture in enumerate(train)]
+    noisy = [synthetic(picture, number, options.exposure) for number, picture in enumerate(train)]
     scenes = []
     for number, picture in enumerate(test):
-        made = synthetic(picture, len(train) + number)
+        made = synthetic(picture, len(train) + number, options.exposure)
         scenes.append(Scene(middle(made, options.side), middle(picture, options.side)))
     literal = bench.ntgan("literal", noisy, options.steps // 8, pairing="literal", refine_stages=0)
     first = bench.ntgan("unrefined", noisy, options.steps // 2, refine_stages=0)
@@ -240,7 +241,7 @@ def on_synthetic(bench: Bench, train: Sequence[Tensor], test: Sequence[Tensor]) 
         ),
         "ntgan": of(full),
     }
-    bench.score("synthetic camera", scenes, methods)
+    bench.score(f"synthetic camera, exposure {options.exposure:.2g}", scenes, methods)
 
 
 def real_pairs(folder: Path) -> list[tuple[Path, Path]]:
@@ -274,6 +275,7 @@ def main() -> None:
     for name in ("--clean", "--polyu", "--cc15", "--curves"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--exposure", type=float, default=1.0, help="of the synthetic camera: less is noisier")
     parser.add_argument("--side", type=int, default=256, help="tested pictures are cut to so many pixels")
     options = parser.parse_args()
     bench = Bench(options)

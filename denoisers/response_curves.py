@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from noisemodel.claims import listed, npz_headers, shortened
 from noisemodel.errors import InputError
+from noisemodel.mat_tags import load_mat
 
 Array = np.ndarray[Any, Any]
 KNOTS = 1024
@@ -88,13 +90,18 @@ def load_response_curves(path: Path) -> ResponseCurves:
     except InputError:
         raise
     except Exception as error:  # readers of damaged files raise anything
-        raise InputError(f"{path} is damaged or no file of response curves ({error}); fetch it again") from error
+        raise InputError(
+            f"{path} is damaged or no file of response curves ({shortened(error)}); fetch it again"
+        ) from error
     return curves_from(light, brightness, str(path))
 
 
 def curves_from(light: Array, brightness: Array, what: str) -> ResponseCurves:
     """Check (K, n) arrays of I and B; 1e-3 of the identity is mixed into both, so that flat parts can be inverted."""
-    light, brightness = (np.atleast_2d(np.asarray(values, np.float64)) for values in (light, brightness))
+    try:
+        light, brightness = (np.atleast_2d(np.asarray(values, np.float64)) for values in (light, brightness))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what}: I and B must be numbers ({shortened(error)}); give curves") from error
     if light.shape != brightness.shape or light.ndim != 2 or light.shape[1] < 2:
         raise InputError(f"{what}: I and B must be (curves, points) alike, got {light.shape} and {brightness.shape}")
     for name, values in (("I", light), ("B", brightness)):
@@ -113,13 +120,12 @@ def curves_from(light: Array, brightness: Array, what: str) -> ResponseCurves:
 
 def _read_mat(path: Path) -> tuple[Array, Array]:
     """MATLAB v5."""
-    from scipy.io import loadmat
-
-    return _by_name(path, loadmat(path))
+    return _by_name(path, load_mat(path, [name for names in KEYS for name in names]))
 
 
 def _read_npz(path: Path) -> tuple[Array, Array]:
     """NumPy."""
+    npz_headers(path)
     with np.load(path, allow_pickle=False) as held:
         return _by_name(path, dict(held))
 
@@ -129,7 +135,7 @@ def _by_name(path: Path, held: dict[str, Array]) -> tuple[Array, Array]:
     for light, brightness in KEYS:
         if light in held and brightness in held:
             return held[light], held[brightness]
-    found = ", ".join(name for name in held if not name.startswith("_")) or "nothing"
+    found = listed(name for name in held if not name.startswith("_"))
     raise InputError(f"{path} must hold I and B, or invI and invB, got {found}; rename its arrays")
 
 

@@ -44,7 +44,10 @@ class Values:
         values = torch.from_numpy(np.array(light, np.float32, order="C"))
         if self.below is not None:
             values += _tiled(self.below, *values.shape[-2:])
-        signal = self.scale.to_signal(values)
+        try:
+            signal = self.scale.to_signal(values)
+        except InputError as error:
+            raise InputError(f"{self.file.image.path}: {error}") from error
         return pack_mosaic(self._even(signal[0])) if self.mosaic else signal
 
     def page(self, signal: Tensor, page: Array) -> Array:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.io
 import torch
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from noisemodel.legacy_generator import PLANES, SWAP, LegacyGenerator
 from noisemodel.legacy_network import OldUnet
 from noisemodel.legacy_terms import OldPeriodic, OldRow, OldShotRead, OldTemporalRow, OldUniform
 from noisemodel.legacy_weights import load_weights
+from noisemodel.mat_tags import load_mat, mat_variables
 from noisemodel.physical import PhysicalNoise
 from noisemodel.sensor import unpack_mosaic
 
@@ -206,11 +206,13 @@ def _find_pattern(file: Path) -> Path:
 def read_pattern(path: Path) -> Tensor:
     """``mean_pattern`` (h, w, 4) of a MAT file, 16-bit DN, as sensor pixels (2h, 2w) [fraction of white]."""
     try:
-        shapes = {name: shape for name, shape, _ in scipy.io.whosmat(path)}
+        shapes = {name: shape for name, shape, _ in mat_variables(path)}
         if math.prod(shapes.get(PATTERN_KEY, ())) > LARGEST_PATTERN:
             raise ValueError(f"{PATTERN_KEY} of shape {shapes[PATTERN_KEY]}")
-        found = scipy.io.loadmat(path, variable_names=[PATTERN_KEY])[PATTERN_KEY]
+        found = load_mat(path, [PATTERN_KEY])[PATTERN_KEY]
         planes = np.moveaxis(np.asarray(found).astype(np.float32), -1, 0) / PATTERN_DN
+        if not np.isfinite(planes).all():
+            raise ValueError("it holds NaN or infinite values")
     except OSError as error:
         raise InputError(f"cannot open {path}: {error.strerror}; check the path and its permissions") from error
     except Exception as error:  # a damaged MAT file raises anything

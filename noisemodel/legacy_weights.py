@@ -1,11 +1,14 @@
 """Weights that the published scripts saved with torch.save, read without running what a pickle asks for."""
 
+import io
 import re
+import warnings
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from noisemodel.claims import check_plain_file
 from noisemodel.errors import InputError
 
 WRAPPER = "module."  # before every name where the network was wrapped for several GPUs
@@ -18,9 +21,12 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     A leading ``module.`` is taken off the names.
     Raises: InputError if the file cannot be read, holds anything but named tensors of finite numbers, or asks for code.
     """
+    check_plain_file(path)
     try:
-        with path.open("rb") as file:
-            found = torch.load(file, map_location="cpu", weights_only=True)
+        held = io.BytesIO(path.read_bytes())  # a file makes room for any length that a pickle claims
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged pickles, which are refused below
+            found = torch.load(held, map_location="cpu", weights_only=True)
     except OSError as error:
         raise InputError(f"cannot open {path}: {error.strerror}; check the path and its permissions") from error
     except Exception as error:  # a damaged pickle raises anything

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from noisemodel.checkpoint import FILE_NAME, write_atomically
+from noisemodel.claims import check_plain_file, shortened
 from noisemodel.errors import InputError
 
 # What may change when a run goes on; everything else makes another run.
@@ -44,17 +46,13 @@ class RunFolder:
 
         Raises: InputError that says which flag would do.
         """
-        if resume and overwrite:
-            raise InputError("--resume goes on with a run, --overwrite replaces it; give one of them")
         if resume:
             if not self.resume_file.is_file():
-                begin = "give --overwrite true" if self.config_file.exists() else "leave --resume out"
-                raise InputError(f"{self.resume_file}: nothing to resume; {begin} to start a run there")
+                raise InputError(f"{self.resume_file}: nothing to resume; leave --resume out to start a run there")
             self._check_same(config)
             self._check_state()
         elif self.config_file.exists() and not overwrite:
-            flags = "--resume, --overwrite true," if self.resume_file.exists() else "--overwrite true"
-            raise InputError(f"{self.path} holds a run; give {flags} or another {self.named}")
+            raise InputError(f"{self.path} holds a run; give --resume, --overwrite true, or another {self.named}")
         elif self.model_file.exists() and not self.config_file.exists() and not overwrite:
             raise InputError(f"{self.path} holds a model that is no run; give another {self.named}")
         elif self.path.exists() and not self.path.is_dir():
@@ -62,9 +60,12 @@ class RunFolder:
 
     def _check_same(self, config: Mapping[str, Any]) -> None:
         """Compare with the config that the run began with."""
+        check_plain_file(self.config_file)
         try:
             before = json.loads(self.config_file.read_text())
-        except (OSError, json.JSONDecodeError) as error:
+            if not isinstance(before, dict):
+                raise ValueError(f"it holds a {type(before).__name__}")
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{self.config_file}: cannot be read ({error}); start a new run") from error
         for name in sorted(config.keys() - self.may_change):
             if before.get(name) != config[name]:
@@ -72,8 +73,11 @@ class RunFolder:
 
     def _check_state(self) -> None:
         """Read the resume state once, to complain before anything is touched."""
+        check_plain_file(self.resume_file)
         try:
-            torch.load(self.resume_file, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of damaged pickles, which are refused below
+                torch.load(self.resume_file, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged pickle raises anything
             raise InputError(f"{self.resume_file} is damaged; begin again with --overwrite true") from error
 
@@ -125,5 +129,9 @@ class RunFolder:
         """All rows of ``metrics.csv``."""
         if not self.metrics_file.exists():
             return []
-        with self.metrics_file.open(newline="") as handle:
-            return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(handle)]
+        check_plain_file(self.metrics_file)
+        try:
+            with self.metrics_file.open(newline="") as handle:
+                return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(handle)]
+        except (OSError, ValueError, TypeError, csv.Error) as error:
+            raise InputError(f"{self.metrics_file} is damaged ({shortened(error)}); start a new run") from error

@@ -4,7 +4,7 @@ import difflib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, final
 
@@ -86,6 +86,8 @@ def read_eld(path: Path, gain_dn: float) -> EldNoise:
         shape = float(np.mean(found["G_shape"]))
         at = {name: math.exp(slope * math.log(gain_dn) + bias) for name, (slope, bias) in laws.items()}
         noise = EldNoise(gain_dn, at["G_scale"], shape, at["R_scale"], at["g_scale"])
+        if not all(map(math.isfinite, astuple(noise))):
+            raise ValueError("numbers that are not finite")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{path} has no ELD parameters ({type(error).__name__}: {error}); name another file"

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from noisemodel.claims import check_plain_file
 from noisemodel.errors import InputError
 from noisemodel.families import FAMILIES
 from noisemodel.legacy_weights import load_weights
@@ -141,6 +142,7 @@ def _match(path: Path) -> "re.Match[str]":
 
 def read_params(path: Path) -> dict[str, Any]:
     """A network's settings from its *_params.pkl, without running code; raises InputError for anything but a dict."""
+    check_plain_file(path)
     try:
         with path.open("rb") as file:
             data = file.read(LARGEST_BYTES + 1)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from noisemodel.checkpoint import write_atomically
+from noisemodel.claims import check_finite, check_plain_file
 from noisemodel.errors import InputError
 from noisemodel.streams import seeded, stream
 from nrgan.data import Images
@@ -166,12 +167,14 @@ def save_classifier(classifier: Classifier, facts: ClassifierFacts, file: Path) 
 
 def load_classifier(file: Path) -> tuple[Classifier, ClassifierFacts]:
     """Read what `save_classifier` wrote, on the CPU; raises InputError for anything else."""
+    check_plain_file(file)
     try:
         with safe_open(file, "pt") as handle:
             metadata = handle.metadata() or {}
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - not a dict
         if metadata.get("format") != FORMAT:
             raise ValueError(f"format {metadata.get('format')!r}, not {FORMAT!r}")
+        check_finite(tensors, file)
         facts = ClassifierFacts(**json.loads(metadata["facts"]))
         with seeded(torch.Generator()):
             classifier = Classifier(facts.planes, facts.classes)
