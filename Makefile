@@ -18,7 +18,7 @@ demo: .venv/installed
 test: .venv/installed-test browser
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses=4
 
 # The page of viewnoise is tested in a browser. It is installed where apt may be used without a question; where it cannot
 # be, the test that needs it is skipped and says so.

@@ -168,7 +168,7 @@ def amounts_text(rows: Sequence[Row]) -> list[str]:
             for name in ("shot.gain", "read.std"):
                 low, middle, high = (float(last[f"{name} {at}"]) for at in ("5%", "50%", "95%"))
                 truth = data.get(f"{name} 50%")
-                off = f"{middle / float(truth) - 1:+.1%}" if truth else "-"
+                off = f"{middle / float(truth) - 1:+.1%}" if truth and float(truth) else "-"
                 found = f"{middle:.4g} ({low:.4g} … {high:.4g})"
                 lines.append(f"| {dataset} | {last['seed']} | {name} | {truth or '-'} | {found} | {off} |")
     return lines

@@ -11,7 +11,7 @@ from denoisers.ntgan_camera import CameraLaw, Draws, camera_noise, draw_cameras,
 from noisemodel.errors import InputError
 
 Pairing = Literal["literal", "transfer"]
-InputNoise = Literal["matched", "drawn"]
+InputNoise = Literal["matched", "usual", "drawn"]
 # Of |N(0, 1)| below its median: 2 (pdf(0) - pdf(0.6745)) / 0.5.
 MEAN_BELOW_MEDIAN = 0.324661
 LEAST_STD = 1e-5  # of simulated noise, before it is brought to an image's level [fraction of white]
@@ -29,7 +29,8 @@ class PairLaw:
         pairing: "transfer": input y + n_in, target y + n_z. "literal", as published: input y, target y + n_z.
         zero_share: share of pairs with n_z = 0: the ones that teach denoising.
         input_noise: law of n_in's level. "matched": ``ratio`` times the image's own noise, per channel and coarseness,
-            see `matched_noise`; "drawn": the camera's law as it is.
+            see `matched_noise`; "usual": the same with the set's level for every image (``largest``); "drawn": the
+            camera's law as it is.
         ratio: a.
         spread: the ratio is a U(1 - spread, 1 + spread) per image.
         largest: (3, 1, 3, 1, 1) bound on an image's own levels, see `usual_levels`; None: no bound.
@@ -148,6 +149,14 @@ def share_out(wanted: Tensor, leaks: Tensor) -> Tensor:
     return power
 
 
+def own_levels(images: Tensor, law: PairLaw) -> Tensor:
+    """(3, N, 3, 1, 1): what n_in's levels go by: the images' own up to the bound, or the set's."""
+    found = noise_levels(images)
+    if law.largest is None:
+        return found
+    return law.largest.expand_as(found) if law.input_noise == "usual" else found.minimum(law.largest)
+
+
 def input_noise(images: Tensor, own: Tensor, law: PairLaw, ratio: float, draws: Draws) -> Tensor:
     """n_in by the law, (N, 3, H, W): ``ratio``, spread over images, times the levels ``own``; or as the camera says."""
     if law.input_noise == "drawn":
@@ -173,8 +182,7 @@ def make_pairs(images: Tensor, law: PairLaw, draws: Draws, *, pseudo_clean: Tens
     noisy = base
     if law.pairing == "transfer":
         ratio = law.ratio if pseudo_clean is None else 1.0
-        own = noise_levels(images) if law.largest is None else noise_levels(images).minimum(law.largest)
-        noisy = (base + input_noise(base, own, law, ratio, draws)).clamp(0, 1)
+        noisy = (base + input_noise(base, own_levels(images, law), law, ratio, draws)).clamp(0, 1)
     cameras = draw_cameras(law.camera, draws)
     n_z = camera_noise(base, cameras, law.camera.curves, draws)
     levels = level_map(base, cameras, law.camera.curves)

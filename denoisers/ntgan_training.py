@@ -46,7 +46,9 @@ class NtganOptions:
         "transfer", "ntgan: transfer denoises; literal is as published, where level 0 is identity"
     )
     zero_share: float = option(0.5, "ntgan: share of pairs with target level 0, which teach denoising")
-    input_noise: InputNoise = option("matched", "ntgan: noise on inputs at the level of each image's own, or as drawn")
+    input_noise: InputNoise = option(
+        "matched", "ntgan: noise on inputs as strong as each image's own, as the set's usual, or as drawn"
+    )
     noise_ratio: float = option(1.5, "ntgan: matched noise has so many times the std of the image's own")
     ratio_spread: float = option(0.0, "ntgan: the ratio is uniform over 1 - spread .. 1 + spread of it")
     usual_share: float = option(USUAL, "ntgan: quantile over images of their noise levels that bounds them: texture")

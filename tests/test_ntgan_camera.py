@@ -248,6 +248,16 @@ def test_texture_in_most_images_does_not_count_as_noise():
     assert float(added.std()) == pytest.approx(0.02, rel=0.1)
 
 
+def test_usual_noise_is_as_strong_on_every_image():
+    y = torch.full((40, 3, 64, 64), 0.5)
+    y[20:] += 0.1 * torch.randn((20, 3, 64, 64), generator=stream(0, "y"))
+    bound = 0.02 * torch.tensor([1, 0.5, 0.25]).view(3, 1, 1, 1, 1).expand(3, 1, 3, 1, 1)
+    usual = PairLaw(CameraLaw(gamma_curve(), mosaic_share=0.0), input_noise="usual", ratio=1.0, largest=bound)
+    added = make_pairs(y, usual, rows(40, "pairs")).input - y
+    for part in (added[:20], added[20:]):
+        assert float(part.std()) == pytest.approx(0.02, rel=0.1)
+
+
 def law(**more: object) -> PairLaw:
     return replace(PairLaw(CameraLaw(gamma_curve())), **more)
 
