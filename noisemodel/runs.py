@@ -46,13 +46,17 @@ class RunFolder:
 
         Raises: InputError that says which flag would do.
         """
+        if resume and overwrite:
+            raise InputError("--resume goes on with a run, --overwrite replaces it; give one of them")
         if resume:
             if not self.resume_file.is_file():
-                raise InputError(f"{self.resume_file}: nothing to resume; leave --resume out to start a run there")
+                begin = "give --overwrite true" if self.config_file.exists() else "leave --resume out"
+                raise InputError(f"{self.resume_file}: nothing to resume; {begin} to start a run there")
             self._check_same(config)
             self._check_state()
         elif self.config_file.exists() and not overwrite:
-            raise InputError(f"{self.path} holds a run; give --resume, --overwrite true, or another {self.named}")
+            flags = "--resume, --overwrite true," if self.resume_file.exists() else "--overwrite true"
+            raise InputError(f"{self.path} holds a run; give {flags} or another {self.named}")
         elif self.model_file.exists() and not self.config_file.exists() and not overwrite:
             raise InputError(f"{self.path} holds a model that is no run; give another {self.named}")
         elif self.path.exists() and not self.path.is_dir():

@@ -135,7 +135,7 @@ def test_too_few_bursts_are_said(folder: Path, tmp_path: Path, capsys: pytest.Ca
 
 def test_commands(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     known = ", ".join(evaluate.COMMANDS)
-    assert known == "noise, sidd-noise, sidd-denoise, compare"
+    assert known == "noise, sidd-noise, sidd-denoise, compare, nrgan, nrgan-denoise, denoise"
     for words, message in ((["denois"], "unknown command 'denois'"), ([], "no command")):
         assert run(*words) == 2
         out, err = capsys.readouterr()
