@@ -9,7 +9,7 @@ import numpy as np
 
 from datasets.cache import unpacked
 from datasets.formats import reading
-from noisemodel.claims import listed
+from noisemodel.claims import check_plain_file, listed
 from noisemodel.errors import InputError
 from noisemodel.mat_tags import load_mat, mat_variables
 
@@ -65,6 +65,7 @@ def _check_version(path: Path) -> None:
     """Raise InputError unless the file is there and not HDF5."""
     if not path.is_file():
         raise InputError(f"no such file: {path}; is the data set complete?")
+    check_plain_file(path)
     if h5py.is_hdf5(path):
         raise InputError(f"{path} is a MATLAB 7.3 file, expected version 5; save it with -v7")
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from datasets.formats import reading
-from noisemodel.claims import check_claim, check_hdf5_claim, listed, mapped_npy, npz_headers
+from noisemodel.claims import check_claim, check_hdf5_claim, check_plain_file, listed, mapped_npy, npz_headers
 from noisemodel.errors import InputError
 from noisemodel.mat_tags import load_mat, mat_variables
 
@@ -69,6 +69,7 @@ def _hdf5(path: Path) -> dict[str, Array]:
 
 def _mat(path: Path) -> dict[str, Array]:
     """Every array of a MATLAB file."""
+    check_plain_file(path)
     if h5py.is_hdf5(path):
         return _hdf5(path)
     names = [name for name, shape, _ in mat_variables(path) if len(shape) in (2, 3)]

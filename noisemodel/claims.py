@@ -32,9 +32,14 @@ class ArrayHeader(NamedTuple):
 
 
 def check_plain_file(path: Path) -> None:
-    """Raise InputError for what is there but no file: a pipe, which could be waited for without end, or a device."""
+    """Raise InputError for a pipe, which could be waited for without end, a device, or a file that may not be read."""
     if path.exists() and not path.is_file() and not path.is_dir():
         raise InputError(f"{path} is a pipe or device; name a file")
+    if path.is_file():
+        try:
+            path.open("rb").close()
+        except PermissionError as error:
+            raise InputError(f"cannot open {path}: permission denied; allow yourself to read it") from error
 
 
 def check_claim(claimed: int, held: int, path: Path) -> None:

@@ -310,7 +310,10 @@ def main() -> None:
     logging.getLogger("noisemodel").setLevel(logging.ERROR)
     import fuzz_files  # noqa: F401 - before the limit is set
     import fuzz_models  # noqa: F401
+    from fuzz_privileges import heed_permissions
 
+    if not heed_permissions():
+        raise SystemExit("files without permission can be read here, which cannot be switched off: nothing to try")
     size = next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if "VmSize" in line)
     resource.setrlimit(resource.RLIMIT_AS, (1024 * size + 4 * LIMIT_BYTES,) * 2)
     for line in sys.stdin.buffer:
