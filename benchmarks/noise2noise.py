@@ -1,6 +1,6 @@
 """Noisy against clean targets at equal training: PSNR gaps of the five corruptions, with intervals over seeds.
 
-python benchmarks/noise2noise.py -o FOLDER [--data FOLDER_OF_IMAGES] [--budgets 100,400,1600] [--seeds 3]
+python benchmarks/noise2noise.py -o FOLDER [--data FOLDER_OF_IMAGES] [--budgets 100,400,1600,6400] [--seeds 3]
 
 A gap compares two networks with the same start weights, crops, input noise, loss and learning rate; they differ in
 their targets alone. Finished runs are kept in runs.csv: start the command again to go on.
@@ -55,15 +55,15 @@ def law_of(kind: str) -> Corruption:
     return Corruption(name, float(amount) if amount else None)
 
 
-def plan(budgets: Sequence[int], seeds: int) -> list[Run]:
-    """All runs, short ones first."""
+def plan(budgets: Sequence[int], seeds: int, kinds: Sequence[str]) -> list[Run]:
+    """All runs of the kinds, short ones first."""
     found = []
     for budget in sorted(budgets):
         for seed in range(seeds):
-            for kind in KINDS:
+            for kind in kinds:
                 loss = law_of(kind).kind.loss
                 found += [Run(kind, targets, loss, budget, seed) for targets in ("clean", "noisy")]
-            found += [Run(kind, "noisy", loss, budget, seed) for kind, loss in OTHER_LOSSES]
+            found += [Run(kind, "noisy", loss, budget, seed) for kind, loss in OTHER_LOSSES if kind in kinds]
     return found
 
 
@@ -172,7 +172,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--budgets", default="100,400,1600")
+    parser.add_argument("--budgets", default="100,400,1600,6400")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="of corruption, published amounts or KIND/AMOUNT")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--crop_size", type=int, default=32)
@@ -191,7 +192,7 @@ def main() -> None:
         f"{len(pictures.held_out)} for validation, at p / 2 of each law (Poisson: p)."
     )
     file = options.output / "runs.csv"
-    for run in plan([int(word) for word in options.budgets.split(",")], options.seeds):
+    for run in plan([int(word) for word in options.budgets.split(",")], options.seeds, options.kinds.split(",")):
         runs = read_runs(file)
         if run in runs:
             continue

@@ -107,13 +107,22 @@ def test_losses_are_means_medians_and_modes():
     targets = torch.tensor([0.0] * 45 + [0.3] * 15 + [1.0] * 40)
     places = torch.linspace(0, 1, 101)
     found = {}
-    for name, progress in (("l2", 0.0), ("l1", 0.0), ("l0", 0.0), ("l0", 0.98)):
+    for name, progress in (("l2", 0.0), ("l1", 0.0), ("l0", 0.0), ("l0", 0.25), ("l0", 0.5), ("l0", 1.0)):
         costs = [float(weighed_loss(name, torch.full_like(targets, p), targets, progress=progress)[0]) for p in places]
         found[name, progress] = float(places[torch.tensor(costs).argmin()])
-    mean = float(targets.mean())
-    assert abs(found["l2", 0.0] - mean) < 0.006 and abs(found["l0", 0.0] - mean) < 0.006
+    assert abs(found["l2", 0.0] - float(targets.mean())) < 0.006
     assert abs(found["l1", 0.0] - 0.3) < 1e-6
-    assert found["l0", 0.98] == 0.0
+    assert found["l0", 0.0] > found["l0", 0.25] > found["l0", 0.5] == found["l0", 1.0]  # slowly, from far to the mode
+    assert found["l0", 0.5] <= 0.02
+
+
+def test_annealed_l0_counts_outliers_alike_and_is_smooth_at_0():
+    difference = torch.tensor([0.0, 1e-4, 0.5, 1.0], requires_grad=True)
+    costs = LOSSES["l0"](difference, 1.0)
+    _, _, half, whole = costs.tolist()
+    assert abs(whole - 1) < 1e-6 and 0.95 < half < 1  # how far off hardly matters
+    slopes = torch.autograd.grad(costs.sum(), difference)[0].tolist()
+    assert slopes[0] == 0 and 0 < slopes[1] < 0.1 and 0 < slopes[3] < slopes[2] < 1
 
 
 def test_gradients_of_two_processes_add_up_to_that_of_one():
