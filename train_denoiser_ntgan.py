@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from denoisers.ntgan_levels import NoiseLevels, PictureLevels
 from denoisers.ntgan_training import NtganTraining
 from denoisers.pairs import Pair
 from denoisers.picture_pairs import Corrupting, as_fractions, crops
@@ -60,11 +61,21 @@ def build_ntgan_run(
     """
     seen = pictures if noise is None else MadeNoisy(pictures, noise, options.seed)
 
+    measured = PictureLevels(seen)
+
+    def chosen(step: int) -> tuple[list[int], torch.Generator]:
+        """Numbers of the global batch's pictures, and the stream that their crops are drawn from."""
+        draws = stream(options.seed, "crops", step)
+        return torch.randint(len(seen), (options.batch_size,), generator=draws).tolist(), draws
+
     def images(step: int, rows: slice) -> Tensor:
         """The global batch's ``rows`` of random crops, (N, 3, H, W)."""
-        draws = stream(options.seed, "crops", step)
-        chosen = torch.randint(len(seen), (options.batch_size,), generator=draws).tolist()
-        return crops([seen[i] for i in chosen], options.crop_size, generator=draws)[0][rows]
+        numbers, draws = chosen(step)
+        return crops([seen[i] for i in numbers], options.crop_size, generator=draws)[0][rows]
+
+    def levels(step: int, rows: slice) -> NoiseLevels:
+        """How noisy their pictures are."""
+        return measured(chosen(step)[0][rows])
 
     settings = DenoiserSettings("ntgan", "ntgan", 3, "srgb", width=width)
-    return NtganTraining(settings, images, options, options, validation)
+    return NtganTraining(settings, images, options, options, validation, levels)

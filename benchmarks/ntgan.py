@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from denoisers.ntgan_camera import CameraLaw, camera_noise, demosaic, draw_cameras, mosaic
+from denoisers.ntgan_levels import NoiseLevels, PictureLevels, measure_levels
 from denoisers.ntgan_networks import corrected
-from denoisers.ntgan_pairs import PairLaw, input_noise, noise_levels, usual_levels
+from denoisers.ntgan_pairs import PairLaw, input_noise
 from denoisers.ntgan_step import Rows
 from denoisers.ntgan_training import NtganOptions, NtganTraining
 from denoisers.pairs import Pair
@@ -40,7 +41,6 @@ BATCH, PATCH, WIDTH, CRITIC_WIDTH = 8, 64, 16, 16
 SHOT_GAIN, READ_STD = 0.01, 0.02  # of the synthetic camera, in linear light
 RATIO = 1.5
 ZERO_SHARE = 0.8  # denoising learns faster with more of it; the transfer to M > 0 is not scored here
-MANY_CAMERAS = {"usual_share": 0.5, "input_noise": "usual", "ratio_spread": 0.5, "zero_share": ZERO_SHARE}  # PolyU's
 Estimate = Callable[[Tensor, int], Tensor]  # noisy (1, 3, H, W), its number -> denoised
 
 
@@ -71,14 +71,20 @@ def middle(picture: Tensor, side: int) -> Tensor:
     return picture[None, :, top : top + side, left : left + side]
 
 
-def crops(pictures: Sequence[Tensor], step: int, purpose: str) -> Tensor:
-    """(BATCH, 3, PATCH, PATCH) at random places of random pictures."""
+def places(pictures: Sequence[Tensor], step: int, purpose: str) -> list[tuple[int, int, int]]:
+    """BATCH random pictures, by number, and places in them: top and left of a crop."""
     draws, found = stream(0, purpose, step), []
     for _ in range(BATCH):
-        picture = pictures[int(torch.randint(len(pictures), (), generator=draws))]
-        top, left = (int(torch.randint(size - PATCH + 1, (), generator=draws)) for size in picture.shape[-2:])
-        found.append(picture[:, top : top + PATCH, left : left + PATCH])
-    return torch.stack(found)
+        number = int(torch.randint(len(pictures), (), generator=draws))
+        top, left = (int(torch.randint(s - PATCH + 1, (), generator=draws)) for s in pictures[number].shape[-2:])
+        found.append((number, top, left))
+    return found
+
+
+def crops(pictures: Sequence[Tensor], step: int, purpose: str) -> Tensor:
+    """(BATCH, 3, PATCH, PATCH) at random places of random pictures."""
+    found = places(pictures, step, purpose)
+    return torch.stack([pictures[n][:, top : top + PATCH, left : left + PATCH] for n, top, left in found])
 
 
 class CameraPairs:
@@ -130,8 +136,16 @@ class Bench:
         asked = NtganOptions(critic_width=CRITIC_WIDTH, noise_ratio=RATIO, curves=self.options.curves, **flags)
         settings = DenoiserSettings("ntgan", "ntgan", 3, "srgb", width=WIDTH)
 
+        measured = PictureLevels(noisy)
+
+        def images(step: int, rows: slice) -> Tensor:
+            return crops(noisy, step, "crops")[rows]
+
+        def levels(step: int, rows: slice) -> NoiseLevels:
+            return measured([number for number, *_ in places(noisy, step, "crops")[rows]])
+
         def build(training: TrainingOptions) -> NtganTraining:
-            return NtganTraining(settings, lambda step, rows: crops(noisy, step, "crops")[rows], asked, training)
+            return NtganTraining(settings, images, asked, training, (), levels)
 
         return self.trained(name, build, steps)
 
@@ -207,15 +221,14 @@ def of(denoiser: Denoiser) -> Estimate:
     return lambda noisy, _: denoiser.denoise(noisy)
 
 
-def with_correction(denoiser: Denoiser, *, like: Tensor | None = None) -> Estimate:
-    """Noisier2Noise's formula on the picture; where ``like`` training crops are given, with noise added as there."""
+def with_correction(denoiser: Denoiser, *, noisier: bool) -> Estimate:
+    """Noisier2Noise's formula on the picture as it is, or with noise added as in training."""
     law = PairLaw(CameraLaw(gamma_curve()), ratio=RATIO)
 
     def estimate(noisy: Tensor, number: int) -> Tensor:
-        if like is not None:
+        if noisier:
             draws = Rows(1, slice(0, 1), stream(0, "noisier", number))
-            own = noise_levels(noisy).minimum(usual_levels(like))
-            noisy = (noisy + input_noise(noisy, own, law, RATIO, draws)).clamp(0, 1)
+            noisy = (noisy + input_noise(noisy, measure_levels(noisy), law, RATIO, draws)).clamp(0, 1)
         return corrected(denoiser.denoise(noisy), noisy, RATIO)
 
     return estimate
@@ -236,10 +249,8 @@ def on_synthetic(bench: Bench, train: Sequence[Tensor], test: Sequence[Tensor]) 
         **CLASSICAL,
         "ntgan, literal pairing": of(literal),
         "ntgan, unrefined": of(first),
-        "... Noisier2Noise correction": with_correction(first),
-        "... correction, noise added to the input": with_correction(
-            first, like=torch.cat([crops(noisy, step, "crops") for step in range(16)])
-        ),
+        "... Noisier2Noise correction": with_correction(first, noisier=False),
+        "... correction, noise added to the input": with_correction(first, noisier=True),
         "ntgan": of(full),
     }
     bench.score(f"synthetic camera, exposure {options.exposure:.2g}", scenes, methods)
@@ -260,7 +271,7 @@ def on_real(bench: Bench, clean: Sequence[Tensor]) -> None:
     """Trained on the noisy pictures of every second PolyU pair, tested on the others and on CC15."""
     options = bench.options
     polyu = real_pairs(options.polyu)
-    full = bench.ntgan("polyu", [read(noisy) for noisy, _ in polyu[::2]], options.steps, **MANY_CAMERAS)
+    full = bench.ntgan("polyu", [read(noisy) for noisy, _ in polyu[::2]], options.steps, zero_share=ZERO_SHARE)
     methods = {**CLASSICAL, "Noise2Noise, simulated camera noise": of(bench.noise2noise(clean, options.steps))}
     methods["ntgan"] = of(full)
     tests = {"PolyU": polyu[1::2], **({"CC15": real_pairs(options.cc15)} if options.cc15 else {})}

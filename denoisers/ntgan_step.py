@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn import functional
 
+from denoisers.ntgan_levels import NoiseLevels
 from denoisers.ntgan_networks import NoiseTransfer, PatchCritic, build_ntgan, corrected
 from denoisers.ntgan_pairs import PairLaw, TransferBatch, make_pairs
 from denoisers.trained import DenoiserSettings
@@ -107,6 +108,7 @@ def train_step(
     step: int,
     stage: int = 0,
     draws: Rows,
+    levels: NoiseLevels | None = None,
 ) -> dict[str, Tensor]:
     """One step of critic, generator and average.
 
@@ -116,10 +118,11 @@ def train_step(
         settings: see `StepSettings`.
         step: how many were done before.
         stage: 0: pairs from y; later: from the teacher's output as pseudo-clean images.
+        levels: of the pictures that the images were cut from, see `make_pairs`.
     Returns: scalar losses by name, detached: means over these rows.
     """
     pseudo_clean = teach(networks.teacher, images, settings, stage) if stage else None
-    batch = make_pairs(images, settings.pairs, draws, pseudo_clean=pseudo_clean)
+    batch = make_pairs(images, settings.pairs, draws, levels=levels, pseudo_clean=pseudo_clean)
     noise = batch.level_map * draws.normal(*images.shape[1:])
     with autocast(images.device, settings):
         made = networks.generator(*map(channels_last, (batch.input, noise))).float()

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from denoisers.ntgan_camera import CameraLaw
-from denoisers.ntgan_pairs import USUAL, InputNoise, Pairing, PairLaw, check_images, usual_levels
+from denoisers.ntgan_levels import NoiseLevels
+from denoisers.ntgan_pairs import InputNoise, Pairing, PairLaw, check_images
 from denoisers.ntgan_step import (
     Optimisers,
     Rows,
@@ -33,9 +34,9 @@ from noisemodel.errors import InputError
 from noisemodel.lightning_parts import diverged
 from noisemodel.streams import stream
 
-LOOKED_AT = 16  # batches whose noise levels bound those of matched noise
 REMEDY = "give a smaller --learning_rate or --critic_lr"
 NoisyImages = Callable[[int, slice], Tensor]  # step, rows of its global batch -> (N, 3, H, W) noisy images in [0, 1]
+Levels = Callable[[int, slice], NoiseLevels]  # likewise -> those of the pictures that the images were cut from
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,10 @@ class NtganOptions:
     )
     zero_share: float = option(0.5, "ntgan: share of pairs with target level 0, which teach denoising")
     input_noise: InputNoise = option(
-        "matched", "ntgan: noise on inputs as strong as each image's own, as the set's usual, or as drawn"
+        "measured", "ntgan: noise on inputs like each picture's own, or of simulated cameras"
     )
-    noise_ratio: float = option(1.5, "ntgan: matched noise has so many times the std of the image's own")
+    noise_ratio: float = option(1.5, "ntgan: measured noise has so many times the std of the picture's own")
     ratio_spread: float = option(0.0, "ntgan: the ratio is uniform over 1 - spread .. 1 + spread of it")
-    usual_share: float = option(USUAL, "ntgan: quantile over images of their noise levels that bounds them: texture")
     sigma_s: float = option(0.16, "ntgan: largest std of simulated signal-dependent noise, over the light")
     sigma_c: float = option(0.06, "ntgan: largest std of simulated constant noise, of white")
     mosaic_share: float = option(2 / 3, "ntgan: share of simulated cameras with a Bayer mosaic")
@@ -65,8 +65,6 @@ class NtganOptions:
     def check_ntgan(self) -> None:
         """Refuse figures that no run can use; files are read by `step_settings`."""
         PairLaw(CameraLaw(gamma_curve(), self.sigma_s, self.sigma_c, self.mosaic_share), **self._pair_law())
-        if not 0 <= self.usual_share <= 1:
-            raise InputError(f"--usual_share must be from 0 to 1, got {self.usual_share}")
         least = {"refine_stages": 0, "gan_weight": 0, "low_pass_weight": 0, "critic_width": 1, "critic_lr": 0}
         for name, low in least.items():
             if not low <= getattr(self, name) < torch.inf:
@@ -105,6 +103,7 @@ class NtganTraining(pl.LightningModule):
         asked: the flags of NTGAN.
         options: the flags of every method.
         validation: noisy images with clean ones, N = 1 each, of any size; for the PSNR that is shown.
+        levels: of the pictures that the images are cut from; without it each image is measured alone, which is rougher.
     """
 
     def __init__(
@@ -114,11 +113,13 @@ class NtganTraining(pl.LightningModule):
         asked: NtganOptions,
         options: TrainingOptions,
         validation: Sequence[Pair] = (),
+        levels: Levels | None = None,
     ) -> None:
         """Start at step 0, stage 0."""
         super().__init__()
         self.automatic_optimization = False
-        self.settings, self.images, self.asked, self.options = settings, images, asked, options
+        self.settings, self.images, self.levels = settings, images, levels
+        self.asked, self.options = asked, options
         self.networks = build_networks(settings, critic_width=asked.critic_width, seed=options.seed)
         self.law, self.validation = asked.step_settings(options), validation
         self.losses: dict[str, float] = {}
@@ -151,12 +152,9 @@ class NtganTraining(pl.LightningModule):
         return list(build_optimisers(self.networks, lr=self.options.learning_rate, critic_lr=self.asked.critic_lr))
 
     def on_train_start(self) -> None:
-        """Bring the response curves to the device; look how noisy the first batches are."""
+        """Bring the response curves to the device."""
         camera = replace(self.law.pairs.camera, curves=self.law.pairs.camera.curves.to(self.device))
-        whole = slice(0, self.options.batch_size)
-        looked = torch.cat([check_images(self.images(step, whole)) for step in range(LOOKED_AT)])
-        largest = usual_levels(looked.to(self.device), self.asked.usual_share)
-        self.law = replace(self.law, pairs=replace(self.law.pairs, camera=camera, largest=largest))
+        self.law = replace(self.law, pairs=replace(self.law.pairs, camera=camera))
 
     def training_step(self, number: int, _: int) -> None:
         """One `train_step`; its losses are read where they will be shown."""
@@ -173,6 +171,7 @@ class NtganTraining(pl.LightningModule):
             step=step,
             stage=int(self.stage),
             draws=Rows(asked.batch_size, self.rows, stream(asked.seed, "train", step, device=self.device)),
+            levels=self.levels(step, self.rows).to(self.device) if self.levels else None,
         )
         self.step += 1
         self._keep(losses)

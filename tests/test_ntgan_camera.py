@@ -1,6 +1,5 @@
-"""Response curves, the camera in torch, and pairs from noisy images."""
+"""Response curves and the camera in torch."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,6 @@ from denoisers.ntgan_camera import (
     mosaic,
     simulate,
 )
-from denoisers.ntgan_pairs import BOXES, PairLaw, make_pairs, matched_noise, noise_levels, noise_std, usual_levels
 from denoisers.ntgan_step import Rows
 from denoisers.response_curves import KNOTS, curves_from, gamma_curve, load_response_curves
 from noisemodel import stream
@@ -209,105 +207,3 @@ def test_cameras_follow_their_law():
 def test_impossible_cameras_are_refused(wrong):
     with pytest.raises(InputError):
         CameraLaw(LINEAR, **wrong)
-
-
-def test_noise_std_of_white_noise():
-    """Unbiased, by 5 standard errors of the mean over images; a ramp adds nothing; it scales."""
-    noise = torch.randn((200, 1, 64, 64), generator=stream(0, "white"))
-    ramp = torch.linspace(0, 5, 64).view(1, 1, 1, -1) + torch.linspace(0, 3, 64).view(1, 1, -1, 1)
-    found = noise_std(0.3 * noise + ramp).flatten()
-    assert float(found.mean()) == pytest.approx(0.3, abs=5 * float(found.std()) / 200**0.5)
-    assert float(noise_std(ramp)) < 1e-5
-
-
-@pytest.mark.parametrize("stds", [(0.05, 0.0), (0.0, 0.05), (0.03, 0.05)])
-def test_matched_noise_has_the_levels_and_the_coarseness(stds):
-    """Levels of boxes of 1, 2, 4 pixels come out as wanted, for white noise, noise enlarged twofold, and their sum."""
-    own = torch.zeros(8, 3, 128, 128)
-    for side, std in zip((128, 64), stds, strict=True):
-        made = torch.randn((8, 3, side, side), generator=stream(0, "noise", side))
-        own += std * torch.nn.functional.interpolate(made, size=(128, 128), mode="bilinear")
-    wanted = noise_levels(own)
-    law = CameraLaw(LINEAR, 0.0, 0.06, 0.0)
-    found = noise_levels(matched_noise(torch.full((8, 3, 128, 128), 0.5), wanted, law, rows(8, "matched")))
-    assert len(found) == len(BOXES)
-    for level, other in zip(found, wanted, strict=True):
-        torch.testing.assert_close(level.mean(), other.mean(), rtol=0.08, atol=0)
-
-
-def test_texture_in_most_images_does_not_count_as_noise():
-    """Quarter of the images flat, the others textured: the bound is the level of the flat ones."""
-    draws = stream(0, "textured")
-    y = 0.5 + 0.02 * torch.randn((40, 3, 64, 64), generator=draws)
-    y[10:] += 0.1 * torch.randn((30, 3, 64, 64), generator=draws)
-    bound = usual_levels(y)
-    assert bound.shape == (len(BOXES), 1, 3, 1, 1)
-    torch.testing.assert_close(bound[0], torch.full_like(bound[0], 0.02), rtol=0.05, atol=0)
-    plain = PairLaw(CameraLaw(gamma_curve(), mosaic_share=0.0), ratio=1.0, largest=bound)
-    added = make_pairs(y, plain, rows(40, "pairs")).input - y
-    assert float(added.std()) == pytest.approx(0.02, rel=0.1)
-
-
-def test_usual_noise_is_as_strong_on_every_image():
-    y = torch.full((40, 3, 64, 64), 0.5)
-    y[20:] += 0.1 * torch.randn((20, 3, 64, 64), generator=stream(0, "y"))
-    bound = 0.02 * torch.tensor([1, 0.5, 0.25]).view(3, 1, 1, 1, 1).expand(3, 1, 3, 1, 1)
-    usual = PairLaw(CameraLaw(gamma_curve(), mosaic_share=0.0), input_noise="usual", ratio=1.0, largest=bound)
-    added = make_pairs(y, usual, rows(40, "pairs")).input - y
-    for part in (added[:20], added[20:]):
-        assert float(part.std()) == pytest.approx(0.02, rel=0.1)
-
-
-def law(**more: object) -> PairLaw:
-    return replace(PairLaw(CameraLaw(gamma_curve())), **more)
-
-
-def test_literal_pairs_leave_the_input():
-    y = torch.rand((6, 3, 32, 32), generator=stream(0, "y"))
-    batch = make_pairs(y, law(pairing="literal"), rows(6, "pairs"))
-    assert torch.equal(batch.input, y)
-    assert bool(batch.zero.any()) and not bool(batch.zero.all())
-
-
-def test_level_zero_means_the_image_itself():
-    y = 0.5 + 0.05 * torch.randn((20, 3, 32, 32), generator=stream(0, "y"))
-    batch = make_pairs(y, law(), rows(20, "pairs"))
-    assert torch.equal(batch.target[batch.zero], y[batch.zero])
-    assert bool((batch.level_map[batch.zero] == 0).all())
-    assert bool((batch.level_map[~batch.zero].mean(dim=(1, 2, 3)) > 0).all())
-    assert bool(((batch.target - y)[~batch.zero].std(dim=(1, 2, 3)) > 0).all())
-    assert not torch.equal(batch.input, y)
-
-
-@pytest.mark.parametrize("ratio", [0.5, 1.5])
-def test_matched_input_noise_is_so_many_times_the_images_own(ratio):
-    y = 0.5 + 0.04 * torch.randn((40, 3, 64, 64), generator=stream(0, "y"))
-    plain = CameraLaw(gamma_curve(), mosaic_share=0.0)
-    batch = make_pairs(y, PairLaw(plain, ratio=ratio), rows(40, "pairs"))
-    added = (batch.input - y).std(dim=(1, 2, 3)) / 0.04
-    assert float(added.mean()) == pytest.approx(ratio, rel=0.05)
-
-
-def test_pseudo_clean_images_get_noise_of_the_images_level():
-    y = 0.5 + 0.04 * torch.randn((40, 3, 64, 64), generator=stream(0, "y"))
-    plain = CameraLaw(gamma_curve(), mosaic_share=0.0)
-    clean = torch.full_like(y, 0.5)
-    batch = make_pairs(y, PairLaw(plain, ratio=1.5), rows(40, "pairs"), pseudo_clean=clean)
-    assert torch.equal(batch.target[batch.zero], clean[batch.zero])
-    assert float((batch.input - clean).std()) == pytest.approx(0.04, rel=0.05)
-
-
-def test_processes_take_their_rows_of_one_batch():
-    y = 0.5 + 0.05 * torch.randn((6, 3, 32, 32), generator=stream(0, "y"))
-    whole = make_pairs(y, law(), rows(6, "pairs"))
-    part = make_pairs(y[2:4], law(), rows(6, "pairs", of=slice(2, 4)))
-    for one, other in zip(whole, part, strict=True):
-        torch.testing.assert_close(one[2:4], other)
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"pairing": "none"}, {"zero_share": 0.0}, {"ratio": 0.0}, {"spread": 2.0}, {"input_noise": "loud"}]
-)
-def test_impossible_pairs_are_refused(wrong):
-    with pytest.raises(InputError):
-        law(**wrong)
