@@ -1,7 +1,7 @@
 """Calibration, synthesis and viewnoise over changing inputs in one process: `python benchmarks/soak.py [-o FOLDER]`.
 
 Records memory, open files, threads and child processes after every round, draws them, and ends with exit code 1 if one
-of them grew. A cycle is one round of every input: sizes, layouts, file types and noiselists.
+of them grew, 2 if it was too short to tell. A cycle is one round of every input: sizes, layouts, file types and noiselists.
 """
 
 import argparse
@@ -159,8 +159,6 @@ def grown(states: Sequence[State], cycle: int) -> list[str]:
     Memory is compared by a straight line through the cycles' medians, counts by their largest values.
     """
     cycles = [states[first : first + cycle] for first in range(0, len(states) - cycle + 1, cycle)][1:]
-    if len(cycles) < LEAST_CYCLES - 1:
-        return []
     medians = [float(np.median([s.memory_mb for s in each])) for each in cycles]
     rise = float(np.polyfit(range(len(medians)), medians, 1)[0]) * (len(medians) - 1)
     lines = [f"memory rose by {rise:.0f} MB in {len(cycles)} cycles"] if rise > ALLOWED_MB else []
@@ -171,20 +169,28 @@ def grown(states: Sequence[State], cycle: int) -> list[str]:
     return lines
 
 
+def verdict(states: Sequence[State], cycle: int) -> tuple[int, str]:
+    """Exit code and words: 0 nothing grew, 1 something did, 2 too short to tell."""
+    if len(states) < LEAST_CYCLES * cycle:
+        return 2, f"too short to tell: run it for {LEAST_CYCLES} cycles of {cycle} rounds or more"
+    lines = grown(states, cycle)
+    return int(bool(lines)), "\n".join(lines) or "nothing grew"
+
+
 def draw(states: Sequence[State], path: Path) -> None:
     """Each quantity against time."""
     figure = Figure(figsize=(7, 7), layout="constrained")
     minutes = [s.seconds / 60 for s in states]
     for axes, name in zip(figure.subplots(4, 1, sharex=True), State._fields[1:], strict=True):
         axes.plot(minutes, [getattr(s, name) for s in states], lw=1)
-        axes.set_ylabel(name.replace("_", " [") + "]" * ("_" in name))
-        axes.set_ylim(bottom=0)
+        axes.set_ylabel({"memory_mb": "memory [MB]"}.get(name, name))
+        axes.set_ylim(0, 1.15 * max(1, *(getattr(s, name) for s in states)))
     axes.set_xlabel("minutes")
     write_png(figure, path)
 
 
 def main() -> int:
-    """Exit code 1 if anything grew."""
+    """Exit code as of `verdict`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("-o", "--out", type=Path, default=Path("soak"), help="folder of soak.csv and soak.png")
@@ -213,9 +219,9 @@ def main() -> int:
     for name in State._fields[1:]:
         print(f"  {name}: {getattr(first, name):.4g} and {getattr(last, name):.4g}")
     print(f"figure: {asked.out / 'soak.png'}")
-    lines = grown(states, len(CYCLE))
-    print("\n".join(lines) or "nothing grew")
-    return int(bool(lines))
+    code, words = verdict(states, len(CYCLE))
+    print(words)
+    return code
 
 
 if __name__ == "__main__":

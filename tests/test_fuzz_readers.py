@@ -141,4 +141,6 @@ def test_a_soak_that_grew_says_what(monkeypatch):
     assert it.grown(states(8, leak_mb=2.0), 5)[0].startswith("memory rose by 6")
     assert it.grown(states(8, files=10), 5) == ["files: 9 became 10"]
     assert it.grown(states(8, children=2, threads=5), 5) == ["threads: 4 became 5", "children: 1 became 2"]
-    assert it.grown(states(3, leak_mb=50.0), 5) == []  # too short to say
+    assert it.verdict(states(8), 5) == (0, "nothing grew") and it.verdict(states(8, files=10), 5)[0] == 1
+    code, words = it.verdict(states(3), 5)
+    assert code == 2 and words.startswith("too short to tell")
