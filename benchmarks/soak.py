@@ -1,7 +1,7 @@
 """Calibration, synthesis and viewnoise over changing inputs in one process: `python benchmarks/soak.py [-o FOLDER]`.
 
 Records memory, open files, threads and child processes after every round, draws them, and ends with exit code 1 if one
-of them grew, 2 if it was too short to tell. A cycle is one round of every input: sizes, layouts, file types and noiselists.
+of them grew, 2 if it was too short to tell. A cycle is one round of every input: sizes, layouts, file types, models.
 """
 
 import argparse
