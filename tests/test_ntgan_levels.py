@@ -138,6 +138,8 @@ def test_pictures_are_measured_once_and_by_number():
     for part, one in zip(found, expected, strict=True):
         assert torch.equal(part[:1], one) and torch.equal(part[2:], one) and not torch.equal(part[1:2], one)
     assert sorted(levels.found) == [0, 2]
+    pictures[2] = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    assert torch.equal(levels([2]).power, expected.power)
 
 
 @pytest.mark.skipif(not CC15.is_dir(), reason="needs pairs of real pictures")
