@@ -100,7 +100,7 @@ class CameraPairs:
         clean = crops(self.pictures, step, "n2n crops")
         draws = Rows(BATCH, slice(0, BATCH), stream(0, "n2n noise", step))
         cameras = draw_cameras(self.law, draws)
-        noisy, target = (clean + camera_noise(clean, cameras, self.law.curves, draws) for _ in range(2))
+        noisy, target = (clean + camera_noise(clean, cameras, self.law.curves, draws, centred=True) for _ in range(2))
         return Pair(noisy.clamp(0, 1)[rows], target[rows])
 
     def validation(self) -> Sequence[Pair]:
