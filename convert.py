@@ -11,7 +11,7 @@ from noisemodel.checkpoint import read_model, write_atomically
 from noisemodel.commandline import REQUIRED, argument, option, run
 from noisemodel.legacy import is_published, read_published
 from noisemodel.legacy_convert import convert_published
-from noisemodel.sources_export import Target, export
+from noisemodel.sources_export import FORMATS, Target, export
 from nrgan.legacy import is_published as is_nrgan_run
 from nrgan.snapshots import load_snapshot, save_snapshot, snapshot_file
 
@@ -35,6 +35,10 @@ class Convert:
 
 def convert(config: Convert) -> None:
     """Read, convert, write, and print what changed."""
+    if config.iso is not None and not config.iso > 0:
+        raise InputError(f"--iso must be above 0, got {config.iso:g}")
+    if config.iso is not None and config.to == "ours":
+        raise InputError(f"--iso {config.iso:g}: only exports (--to {', '.join(FORMATS)}) take it; leave it out")
     if not config.model.exists():
         raise InputError(f"no such run or file: {config.model}; name a run folder or a checkpoint")
     if config.to != "ours":
@@ -65,7 +69,13 @@ def _nrgan_run(config: Convert) -> None:
 
 
 def _to_others(config: Convert) -> None:
-    found = export(read_model(config.model), config.to, Target(config.maker, config.camera, config.iso))
+    model = read_model(config.model)
+    if config.iso is not None and model.iso_law is None and config.to != "darktable":
+        raise InputError(
+            f"--iso {config.iso:g}: {config.model} is of one setting, and --to {config.to} does not name it; leave it "
+            "out"
+        )
+    found = export(model, config.to, Target(config.maker, config.camera, config.iso))
     if config.out.is_dir():
         raise InputError(f"{config.out} is a folder; --to {config.to} writes a file")
     _check_free(config, config.out)

@@ -1,15 +1,19 @@
 """Train a denoiser: Noise2Noise and its clean rival, NTGAN, or on synthesised camera noise."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
+from noisemodel.checkpoint import checkpoint_file
 from noisemodel.commandline import run, to_dict
 from noisemodel.devices import choose_devices, is_first_process
-from noisemodel.lightning_parts import Deadline, ProgressLine, run_fit
+from noisemodel.lightning_parts import Deadline, ProgressLine, Recorder, run_fit
 from noisemodel.runs import RunFolder
+from noisemodel.stopping import before_training, in_training
 from train_denoiser_options import DenoiserOptions, build
-from train_denoiser_records import Recorder, Records, picture_file, plot_losses
+from train_denoiser_records import Records, picture_file, plot_losses
 
 # What may change when a run goes on; everything else makes another run.
 MAY_CHANGE = {
@@ -21,22 +25,21 @@ MAY_CHANGE = {
 def train(options: DenoiserOptions) -> None:
     """Read the images, train, show."""
     console = Console(soft_wrap=True, quiet=not is_first_process(options.nr))
-    devices = choose_devices(options.device, options.gpus, options.nodes, options.nr, options.batch_size)
-    folder = RunFolder(options.output_directory, MAY_CHANGE, "output_directory")
-    if is_first_process(options.nr):
-        folder.check(to_dict(options), resume=options.resume, overwrite=options.overwrite)
-    training, description = build(options, f"cuda:{devices[0]}" if len(devices) == 1 else "cpu")
-    console.print(description, highlight=False)
-    settings = training.trained().settings
-    size = sum(value.numel() for value in training.trained().parameters())
-    console.print(f"{settings.network} of {size:,} parameters, layout {settings.layout}", highlight=False)
-    if is_first_process(options.nr):
-        begin(folder, options)
-    records = Records(folder, to_dict(options))
-    due = records.due(options.display_interval, options.validation_interval)
-    recorder = Recorder(due, options.checkpoint_interval, folder.resume_file)
-    deadline = [] if options.max_time is None else [Deadline(options.max_time)]  # before the recorder: it marks the end
-    try:
+    with before_training(console.print):
+        devices = choose_devices(options.device, options.gpus, options.nodes, options.nr, options.batch_size)
+        data = {"data": options.data, "noise": noise_path(options.noise)}
+        folder = RunFolder(options.output_directory, MAY_CHANGE, "output_directory", data, "num_steps")
+        if is_first_process(options.nr):
+            folder.check(to_dict(options), resume=options.resume, overwrite=options.overwrite)
+        training = prepare(options, devices, console)
+        if is_first_process(options.nr):
+            begin(folder, options)
+        if folder.note:
+            console.print(folder.note)
+        due = Records(folder, to_dict(options)).due(options.display_interval, options.validation_interval)
+        recorder = Recorder(due, options.checkpoint_interval, folder.resume_file)
+        deadline = [] if options.max_time is None else [Deadline(options.max_time)]  # first: it marks the last step
+    with in_training(console.print, folder.resume_file):
         run_fit(
             training,
             [*deadline, recorder, ProgressLine(training.describe)],
@@ -45,11 +48,28 @@ def train(options: DenoiserOptions) -> None:
             resume=folder.resume_file if options.resume else None,
             deterministic=options.deterministic,
         )
-    except KeyboardInterrupt:
-        console.print(f"stopped; --resume goes on from the last state in {folder.resume_file}")
-        raise
     if is_first_process(options.nr):
         report(console, folder, int(training.step))
+
+
+def noise_path(noise: str | None) -> Path | None:
+    """The file or folder that --noise names, if it names one."""
+    if noise is None:
+        return None
+    if Path(noise).exists():
+        return checkpoint_file(noise)
+    place = noise.partition(":")[2]
+    return Path(place) if place and Path(place).exists() else None
+
+
+def prepare(options: DenoiserOptions, devices: Sequence[int], console: Console) -> Any:
+    """The data and the networks at their start."""
+    training, description = build(options, f"cuda:{devices[0]}" if len(devices) == 1 else "cpu")
+    console.print(description, highlight=False)
+    settings = training.trained().settings
+    size = sum(value.numel() for value in training.trained().parameters())
+    console.print(f"{settings.network} of {size:,} parameters, layout {settings.layout}", highlight=False)
+    return training
 
 
 def begin(folder: RunFolder, options: DenoiserOptions) -> None:

@@ -1,18 +1,18 @@
 """What a run of train_denoiser.py leaves in its folder: metrics, pictures, the denoiser."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-import pytorch_lightning as pl
 from matplotlib.figure import Figure
 
 from denoisers.pairs import Pair
 from denoisers.trained import Denoiser, save_denoiser
 from denoisers.validation import comparison, noisy_psnr
 from noisemodel.checkpoint import write_atomically
+from noisemodel.lightning_parts import Due
 from noisemodel.png import write_png
 from noisemodel.runs import RunFolder
 
@@ -30,37 +30,6 @@ class Trained(Protocol):
 
     def validate(self) -> float | None:
         """The PSNR of the validation images now."""
-
-
-class Due(NamedTuple):
-    """What is done every ``interval`` steps (0: never), and at the end of a run."""
-
-    interval: int
-    do: Callable[[Trained], None]
-
-
-class Recorder(pl.Callback):
-    """Calls what is due on the first process, then saves the resume state: files never lag behind it.
-
-    Args:
-        due: in order.
-        checkpoint_interval: steps between resume states; the last step has one too.
-        resume_file: the state to resume from.
-    """
-
-    def __init__(self, due: Sequence[Due], checkpoint_interval: int, resume_file: Path) -> None:
-        """Keep the table."""
-        self.due, self.checkpoint_interval, self.resume_file = due, checkpoint_interval, resume_file
-
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-        """Look what is due."""
-        step = int(pl_module.step)
-        last = step == pl_module.options.num_iter or trainer.should_stop
-        for interval, do in self.due:
-            if trainer.is_global_zero and (last or (interval and step % interval == 0)):
-                do(pl_module)
-        if last or step % self.checkpoint_interval == 0:
-            trainer.save_checkpoint(self.resume_file, weights_only=False)
 
 
 @dataclass

@@ -6,28 +6,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 
-import noisemodel
 from datasets import DATASETS, BurstSet, CropSampler, DataOptions, find_instances, load_dataset
 from datasets.asked import asked_cameras, asked_isos
 from datasets.patterns import load_pattern
 from noisemodel.calibration import ClosedForm, calibrate_closed_form
 from noisemodel.calibration.camera import AUTO
 from noisemodel.calibration.selection import choose_noiselist
-from noisemodel.checkpoint import read_model
 from noisemodel.commandline import option, run, to_dict
 from noisemodel.devices import choose_devices, is_first_process
 from noisemodel.errors import InputError
-from noisemodel.evaluation.fidelity_ratio import fidelity_ratio
-from noisemodel.evaluation.history import plot_history
-from noisemodel.evaluation.parameter_table import compare_parameters
 from noisemodel.game import Game, GanOptions
 from noisemodel.generator import NoiseGenerator
-from noisemodel.iso_groups import IsoCrops, IsoRulers, figures_of, law_table
+from noisemodel.iso_groups import IsoCrops, IsoRulers
 from noisemodel.iso_law import middle_iso
 from noisemodel.lightning_parts import Deadline, ProgressLine
 from noisemodel.patches import CropSource
@@ -39,10 +35,11 @@ from noisemodel.starting import (
     held_words,
     start_together,
     takes_pattern,
-    with_pattern,
 )
+from noisemodel.stopping import before_training, in_training
 from noisemodel.training import NoiseGan, Recorder, fit, learned_figures
 from noisemodel.views import Ruler
+from train_gan_records import Records, report
 
 WIDTH = 130  # of tables that do not go to a terminal
 NOISELIST = "shot_read_uniform_row1_rowt_fixed1_periodic"
@@ -124,7 +121,17 @@ def train(options: TrainOptions) -> None:
     """Load the data, and train on them."""
     names = ("data_root", "black_level", "white_level", "layout", "cfa", "seed", "split", "skip_bad_files")
     asked = DataOptions(**{name: getattr(options, name) for name in names}, iso=options.isos)
-    train_on(load_sets(options.dataset, replace(asked, cameras=asked_cameras(options.cameras))), options)
+    with before_training(console_of(options).print):
+        sets = load_sets(options.dataset, replace(asked, cameras=asked_cameras(options.cameras)))
+    train_on(sets, options)
+
+
+def console_of(options: TrainOptions) -> Console:
+    """Where the first process prints."""
+    console = Console(soft_wrap=True, quiet=not is_first_process(options.nr))
+    if not console.is_terminal:
+        console.width = WIDTH
+    return console
 
 
 def load_sets(dataset: str, asked: DataOptions) -> dict[int, BurstSet]:
@@ -143,23 +150,42 @@ def load_sets(dataset: str, asked: DataOptions) -> dict[int, BurstSet]:
 
 def train_on(data: BurstSet | Mapping[int, BurstSet], options: TrainOptions) -> None:
     """Calibrate, train, report; on several ISOs of one camera together, where ``data`` holds more than one."""
-    sets = data if isinstance(data, Mapping) else {0: data}
+    sets, console = data if isinstance(data, Mapping) else {0: data}, console_of(options)
+    with before_training(console.print):
+        devices = choose_devices(options.device, options.gpus, options.nodes, options.nr, options.batch_size)
+        options = with_steps(options, sum(len(each.bursts) for each in sets.values()))
+        ready = prepare(sets, options, console)
+        folder, callbacks = ready.folder, list(ready.callbacks)
+        if options.max_time is not None:
+            callbacks.insert(0, Deadline(options.max_time))  # before the recorder: it marks the last step
+        logger = TensorBoardLogger(folder.path, name="tensorboard", version="")
+    with in_training(console.print, folder.resume_file):
+        resume = folder.resume_file if options.resume else None
+        fit(ready.gan, callbacks, devices=devices, nodes=options.nodes, logger=logger, resume=resume)
+    if is_first_process(options.nr):
+        report(console, folder, sets, ready.sensor, ready.closed, ready.held, options)
+
+
+class Ready(NamedTuple):
+    """A run that can begin, and what its report is made from."""
+
+    folder: RunFolder
+    gan: NoiseGan
+    callbacks: Sequence[pl.Callback]
+    sensor: Sensor
+    closed: Mapping[int, ClosedForm]
+    held: list[str]
+
+
+def prepare(sets: Mapping[int, BurstSet], options: TrainOptions, console: Console) -> Ready:
+    """Open the run's folder, calibrate, and build the game."""
     data = sets[iso0 := middle_iso(sets)]
-    console = Console(soft_wrap=True, quiet=not is_first_process(options.nr))
-    if not console.is_terminal:
-        console.width = WIDTH
-    devices = choose_devices(options.device, options.gpus, options.nodes, options.nr, options.batch_size)
-    options = with_steps(options, sum(len(each.bursts) for each in sets.values()))
     base = None if options.init in ("default", "calibrated") else base_model(options.init, list(sets))
-    noiselist = options.noiselist
-    if noiselist is None:
-        noiselist = base.physical.noiselist if base else NOISELISTS.get(options.dataset, NOISELIST)
-    elif noiselist == AUTO:
-        choice = choose_noiselist(data.bursts, data.levels)
-        noiselist = choice.noiselist
-        console.print(f"noiselist {noiselist}:", *choice.reasons, sep="\n  - ", highlight=False)
+    noiselist = chosen_noiselist(data, options, base, console)
     name = data.name if len(sets) == 1 else data.name.removesuffix(str(iso0)) + "-".join(map(str, sorted(sets)))
-    folder = RunFolder(options.save_path or Path("runs") / f"{name}_{options.network}_{noiselist}")
+    place = options.save_path or Path("runs") / f"{name}_{options.network}_{noiselist}"
+    split = Path(options.split) if options.split and Path(options.split).is_file() else None
+    folder = RunFolder(place, data={"data_root": options.data_root, "split": split})
     if is_first_process(options.nr):  # the others start when the first has begun
         folder.check(to_dict(options), resume=options.resume, overwrite=options.overwrite)
     training, validation = crops_of(sets, options, "train"), crops_of(sets, options, "validation")
@@ -182,21 +208,24 @@ def train_on(data: BurstSet | Mapping[int, BurstSet], options: TrainOptions) -> 
     game = Game(generator, rulers[iso0], options, held, IsoRulers(rulers) if len(sets) > 1 else None)
     if is_first_process(options.nr):
         folder.begin(to_dict(options), resume=options.resume)
+    if folder.note:
+        console.print(folder.note)
     records = Records(folder, options, name, closed[iso0], time.monotonic())
     recorder = Recorder(validation, max(1, options.num_iter // 40), folder.resume_file, records)
     shown = [p.name for p in generator.physical.parameters_table() if not p.fixed and p.name not in held]
     callbacks = [recorder, ProgressLine(partial(learned_figures, generator, shown))]
-    if options.max_time is not None:
-        callbacks.insert(0, Deadline(options.max_time))  # before the recorder, which records the step that is the last
-    logger = TensorBoardLogger(folder.path, name="tensorboard", version="")
-    resume = folder.resume_file if options.resume else None
-    try:
-        fit(NoiseGan(game, training), callbacks, devices=devices, nodes=options.nodes, logger=logger, resume=resume)
-    except KeyboardInterrupt:
-        console.print(f"stopped; --resume goes on from the last state in {folder.resume_file}")
-        raise
-    if is_first_process(options.nr):
-        report(console, folder, sets, sensor, closed, held, options)
+    return Ready(folder, NoiseGan(game, training), callbacks, sensor, closed, held)
+
+
+def chosen_noiselist(data: BurstSet, options: TrainOptions, base: NoiseGenerator | None, console: Console) -> str:
+    """The words asked for, those of --init, the data set's, or with ``auto`` those that the data show."""
+    if options.noiselist is None:
+        return base.physical.noiselist if base else NOISELISTS.get(options.dataset, NOISELIST)
+    if options.noiselist != AUTO:
+        return options.noiselist
+    choice = choose_noiselist(data.bursts, data.levels)
+    console.print(f"noiselist {choice.noiselist}:", *choice.reasons, sep="\n  - ", highlight=False)
+    return choice.noiselist
 
 
 def crops_of(sets: Mapping[int, BurstSet], options: TrainOptions, split: Literal["train", "validation"]) -> CropSource:
@@ -207,77 +236,6 @@ def crops_of(sets: Mapping[int, BurstSet], options: TrainOptions, split: Literal
     if len(sets) == 1:
         return sampler(next(iter(sets.values())), frames=options.frames)
     return IsoCrops({iso: sampler(each, frames=frames) for iso, each in sets.items()}, size)
-
-
-@dataclass(frozen=True)
-class Records:
-    """Writes a row of metrics per score, and the model where it is to be kept."""
-
-    folder: RunFolder
-    options: TrainOptions
-    data: str
-    closed: ClosedForm
-    begin: float
-
-    def __call__(self, gan: NoiseGan, score: float, keep: bool) -> None:
-        """Record where ``gan`` stands."""
-        generator, step = gan.game.averaged, int(gan.step)
-        values = {p.name: p.value for p in generator.physical.parameters_table()}
-        values |= {f"last.{p.name}": p.value for p in gan.game.generator.physical.parameters_table()}
-        row = {"step": step, "seconds": round(time.monotonic() - self.begin, 1), "score": score, **gan.losses, **values}
-        self.folder.add_metrics(row)
-        if gan.logger is not None:
-            gan.logger.log_metrics({"score": score, **{f"physics/{k}": v for k, v in values.items()}}, step=step)
-        if keep:
-            noisemodel.save(
-                generator,
-                self.folder.model_file,
-                program="train_gan_noisemodel.py",
-                options=to_dict(self.options),
-                data=self.data,
-                calibration=self.closed.to_dict(),
-                step=step,
-                score=score,
-            )
-
-
-def report(
-    console: Console,
-    folder: RunFolder,
-    sets: Mapping[int, BurstSet],
-    sensor: Sensor,
-    closed: Mapping[int, ClosedForm],
-    held: list[str],
-    options: TrainOptions,
-) -> None:
-    """Print true | calibrated | learned, draw the parameters over time, and, with --view, viewnoise's pictures."""
-    model, made = read_model(folder.path), noisemodel.read_provenance(folder.path)
-    iso0, physical = middle_iso(sets), model.physical
-    data = sets[iso0]
-    true = data.true_parameters or {}
-    calibrated = {iso: sensor.model(physical.noiselist, with_pattern(each, physical)) for iso, each in closed.items()}
-    console.print(compare_parameters(physical, calibrated[iso0], true, held, calibration=made["calibration"]))
-    if model.iso_law is not None:
-        console.print(law_table(model.iso_law, {iso: figures_of(each) for iso, each in calibrated.items()}))
-    first = folder.metrics()[0]["score"]
-    console.print(
-        f"energy score (lower is better): {first:.5f} at the start, {made['score']:.5f} at step {made['step']}"
-    )
-    for iso, each in sets.items():
-        learned = model if model.iso_law is None else model.at_iso(iso)
-        for name, judged in (("calibrated", NoiseGenerator(calibrated[iso])), ("learned", learned)):
-            ratio = fidelity_ratio(judged, each.bursts, options.seed)
-            if ratio is not None:
-                about = f"ISO {iso}, {name}" if len(sets) > 1 else name
-                console.print(f"{about}: {ratio:.3g} times the distance of real from real noise (see docs/evaluate.md)")
-    console.print(f"model: {folder.model_file}")
-    picture = folder.path / "parameters_over_time.png"
-    plot_history(folder.metrics(), physical.parameters_table(), data.levels, true, picture)
-    console.print(f"picture: {picture}")
-    if options.view:
-        from viewnoise import view
-
-        view(model, data, folder.path / "view", seed=options.seed)
 
 
 def with_steps(options: TrainOptions, bursts: int) -> TrainOptions:

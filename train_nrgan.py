@@ -14,13 +14,16 @@ from rich.console import Console
 from rich.table import Table
 
 import noisemodel
+from noisemodel.checkpoint import checkpoint_file
 from noisemodel.commandline import argument, option, run, to_dict
 from noisemodel.devices import choose_devices, is_first_process
 from noisemodel.errors import InputError
 from noisemodel.families import FAMILIES
-from noisemodel.lightning_parts import Deadline, ProgressLine, run_fit
+from noisemodel.lightning_parts import Deadline, Due, ProgressLine, Recorder, run_fit
 from noisemodel.physical import PhysicalNoise
 from noisemodel.runs import RunFolder
+from noisemodel.starting import refuse_published
+from noisemodel.stopping import before_training, in_training
 from noisemodel.streams import stream
 from nrgan.blind_estimate import IMAGES as BLIND_IMAGES
 from nrgan.blind_estimate import blind_estimate
@@ -31,7 +34,7 @@ from nrgan.models import NoiseSettings, PhysicalNoiseModel, check_model
 from nrgan.physical_prior import physical_noise
 from nrgan.snapshots import NrGan, save_snapshot, snapshot_file, trained
 from nrgan.step import build_networks
-from nrgan.training import Due, NrGanTraining, Recorder, TrainingOptions, number_of
+from nrgan.training import NrGanTraining, TrainingOptions, number_of
 
 PICTURED = 100  # images of a sample grid
 # What may change when a run goes on; everything else makes another run.
@@ -92,10 +95,39 @@ class NrGanOptions(TrainingOptions):
 def train(options: NrGanOptions) -> None:
     """Read the images, add their noise, train, show."""
     console = Console(soft_wrap=True, quiet=not is_first_process(options.nr))
-    devices = choose_devices(options.device, options.gpus, options.nodes, options.nr, options.batch_size)
-    folder = RunFolder(options.output_directory, MAY_CHANGE, "output_directory")
+    with before_training(console.print):
+        devices = choose_devices(options.device, options.gpus, options.nodes, options.nr, options.batch_size)
+        start = options.noise_init
+        data = {"data": options.data, "noise_init": None if start is None else checkpoint_file(start)}
+        folder = RunFolder(options.output_directory, MAY_CHANGE, "output_directory", data, "num_iterations")
+        if is_first_process(options.nr):
+            folder.check(to_dict(options), resume=options.resume, overwrite=options.overwrite)
+        training, settings = prepare(options, devices, console)
+        if is_first_process(options.nr):
+            begin(folder, options)
+        if folder.note:
+            console.print(folder.note)
+        records = Records(folder, options, settings, time.monotonic())
+        callbacks = [Recorder(records.due(), options.checkpoint_interval, folder.resume_file)]
+        deadline = [] if options.max_time is None else [Deadline(options.max_time)]  # first: it marks the last step
+        logger = TensorBoardLogger(folder.path, name="tensorboard", version="")
+    with in_training(console.print, folder.resume_file):
+        run_fit(
+            training,
+            [*deadline, *callbacks, ProgressLine(training.describe)],
+            devices=devices,
+            nodes=options.nodes,
+            logger=logger,
+            resume=folder.resume_file if options.resume else None,
+            deterministic=options.deterministic,
+        )
     if is_first_process(options.nr):
-        folder.check(to_dict(options), resume=options.resume, overwrite=options.overwrite)
+        gan = trained(training.networks, settings, int(training.step))
+        report(console, folder, gan, options.model_seed)
+
+
+def prepare(options: NrGanOptions, devices: Sequence[int], console: Console) -> tuple[NrGanTraining, NoiseSettings]:
+    """The images with their noise, and the networks at their start."""
     clean = clean_images(options.data, size=options.size)
     place = f"cuda:{devices[0]}" if len(devices) == 1 else "cpu"
     images = NoisyImages(clean, options.dataset, options.data_seed, device=place, clip=not options.no_clip)
@@ -109,29 +141,7 @@ def train(options: NrGanOptions) -> None:
         console.print(started, highlight=False)
     parts = {"G_x": networks.image, "noise": networks.noise, "critic": networks.critic}
     console.print("parameters:", ", ".join(f"{name} {number_of(part):,}" for name, part in parts.items()))
-    if is_first_process(options.nr):
-        begin(folder, options)
-    training = NrGanTraining(networks, images, with_trust(options, settings))
-    records = Records(folder, options, settings, time.monotonic())
-    callbacks = [Recorder(records.due(), options.checkpoint_interval, folder.resume_file)]
-    deadline = [] if options.max_time is None else [Deadline(options.max_time)]  # before the recorder: it marks the end
-    resume = folder.resume_file if options.resume else None
-    logger = TensorBoardLogger(folder.path, name="tensorboard", version="")
-    try:
-        run_fit(
-            training,
-            [*deadline, *callbacks, ProgressLine(training.describe)],
-            devices=devices,
-            nodes=options.nodes,
-            logger=logger,
-            resume=resume,
-            deterministic=options.deterministic,
-        )
-    except KeyboardInterrupt:
-        console.print(f"stopped; --resume goes on from the last state in {folder.resume_file}")
-        raise
-    if is_first_process(options.nr):
-        report(console, folder, trained(networks, settings, int(training.step)), options.model_seed)
+    return NrGanTraining(networks, images, with_trust(options, settings)), settings
 
 
 def noise_settings(options: NrGanOptions, images: NoisyImages) -> tuple[NoiseSettings, str]:
@@ -164,6 +174,7 @@ def physical_start(options: NrGanOptions, images: NoisyImages) -> tuple[Physical
     """The model that physnrgan starts from (None: fixed values), the spread of amounts over images, what to say."""
     if options.noise_init is not None:
         loaded = noisemodel.load(options.noise_init)
+        refuse_published(loaded, "--noise_init", options.noise_init)
         if loaded.network is not None:
             raise InputError(f"--noise_init {options.noise_init} has a U-Net, physnrgan is physics alone; give another")
         return loaded.physical, 0.0, f"noise starts from {options.noise_init}"
@@ -196,14 +207,14 @@ class Records:
     settings: NoiseSettings
     begin: float
 
-    def due(self) -> dict[str, Due]:
+    def due(self) -> list[Due]:
         """What is written how often."""
         asked = self.options
-        return {
-            "metrics": Due(asked.display_interval, self.metrics),
-            "pictures": Due(asked.visualize_interval, self.pictures),
-            "snapshot": Due(asked.snapshot_interval, self.snapshot),
-        }
+        return [
+            Due(asked.display_interval, self.metrics),
+            Due(asked.visualize_interval, self.pictures),
+            Due(asked.snapshot_interval, self.snapshot),
+        ]
 
     def metrics(self, training: NrGanTraining) -> None:
         """A row of metrics.csv, and of TensorBoard: losses, and the amounts that physnrgan has come to."""

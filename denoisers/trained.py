@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import noisemodel
 from denoisers.networks import SRResNet, UNet
 from noisemodel.checkpoint import FILE_NAME, checkpoint_file, write_atomically
-from noisemodel.claims import check_finite
 from noisemodel.errors import InputError
 from noisemodel.sensor import Levels
+from noisemodel.tensor_file import read_tensor_file
 
 FORMAT = "denoiser-1"
 # Layout -> the channels it can have.
@@ -206,14 +205,4 @@ def _read(file: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Metadata and tensors of a file of our format."""
     if not file.is_file():
         raise InputError(f"{file}: no such denoiser; give a run folder with {FILE_NAME}, or a .safetensors file")
-    try:
-        with safe_open(file, "pt") as handle:
-            metadata = handle.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                found = metadata.get("format")
-                raise InputError(f"{file}: not a denoiser of this program (format {found!r}, not {FORMAT!r})")
-            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{file}: damaged or not a safetensors file ({error}); train again") from error
-    check_finite(tensors, file)
-    return metadata, tensors
+    return read_tensor_file(file, FORMAT, what="a denoiser of this program", remedy="train again")

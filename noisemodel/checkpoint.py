@@ -2,17 +2,17 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 import noisemodel
-from noisemodel.claims import check_finite
 from noisemodel.errors import InputError
 from noisemodel.generator import NoiseGenerator
 from noisemodel.iso_law import LOG, IsoLaw
@@ -20,9 +20,11 @@ from noisemodel.legacy import chosen_checkpoint, is_published, read_published
 from noisemodel.legacy_generator import LegacyGenerator
 from noisemodel.physical import PhysicalNoise
 from noisemodel.sensor import Levels
+from noisemodel.tensor_file import read_tensor_file
 
 FILE_NAME = "model.safetensors"
 FORMAT = "noisemodel-1"
+LONGEST_NAME = 60  # characters that a temporary file takes of a name: the whole may be as long as a name can be
 # Start value of a map over the sensor -> its tensor.
 MAPS = {
     "fixed1_pattern": "fixed1.pattern",
@@ -36,20 +38,33 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, sync it, and rename it into place; clean up on failure.
 
     What is there and no file (/dev/stdout, a pipe) is written to as it is, and never replaced.
+    Raises: OSError that names ``path`` where it cannot be written; whatever ``write`` raises beside.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and not path.is_file() and not path.is_dir():
         write(path)
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name[:LONGEST_NAME]}.{os.getpid()}.tmp")
     try:
         write(temporary)
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        raise _about(path, temporary, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _about(path: Path, temporary: Path, error: Exception) -> Exception:
+    """The error of a failed write with the name that the user knows, in place of a temporary file's or none."""
+    if isinstance(error, SafetensorError):  # it tells the number in words, beside a temporary name of its own
+        number = re.search(r"os error (\d+)", str(error))
+        return OSError(int(number[1]), os.strerror(int(number[1])), str(path)) if number else error
+    if isinstance(error, OSError) and error.errno is not None and error.filename in (None, temporary, str(temporary)):
+        return OSError(error.errno, error.strerror, str(path))
+    return error
 
 
 def _umask() -> int:
@@ -157,17 +172,7 @@ def _read(file: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Metadata and tensors of a file of our format."""
     if not file.is_file():
         raise InputError(f"{file}: no such checkpoint; give a run folder or a .safetensors file")
-    try:
-        with safe_open(file, "pt") as handle:
-            metadata = handle.metadata() or {}
-            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{file}: damaged or not a safetensors file ({error}); use a backup or train again") from error
-    if metadata.get("format") != FORMAT:
-        found = metadata.get("format")
-        raise InputError(f"{file}: not a noise model of this program (format {found!r}, not {FORMAT!r})")
-    check_finite(tensors, file)
-    return metadata, tensors
+    return read_tensor_file(file, FORMAT, what="a noise model of this program", remedy="use a backup or train again")
 
 
 def build(config: dict[str, Any], tensors: dict[str, Tensor]) -> NoiseGenerator:

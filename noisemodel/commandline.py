@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Config = TypeVar("Config", bound="DataclassInstance")
 REQUIRED: Any = dataclasses.MISSING
+UNUSABLE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)  # also where no path is named
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
 
 
@@ -90,7 +91,9 @@ def run(
         program(config)
     except InputError as error:
         _complain(str(error))
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+    except OSError as error:
+        if not error.filename and not isinstance(error, UNUSABLE):
+            raise
         _complain(f"{error.strerror}: {error.filename}" if error.filename else str(error))
     except KeyboardInterrupt as stop:
         return 128 + (stop.args[0] if stop.args and isinstance(stop.args[0], int) else 2)  # the signal's number

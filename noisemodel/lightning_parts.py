@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -19,9 +19,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from noisemodel.checkpoint import write_atomically
 from noisemodel.errors import InputError
+from noisemodel.stopping import STOPPING
 
 LINES_EVERY_S = 10.0  # where the output is no terminal
-STOPPING = (signal.SIGINT, signal.SIGTERM)
 UNUSUAL = 100.0  # times the usual norm of a gradient: worth a word
 SETTLED = 20  # steps after which there is a usual norm
 LOG = logging.getLogger("noisemodel")
@@ -63,7 +63,7 @@ class Signalled(pl.Callback):
 
     def _set(self, handlers: Mapping[signal.Signals, Any]) -> None:
         for each, handler in handlers.items():
-            if self.listens:
+            if self.listens and handler is not None:  # None: not set from Python
                 signal.signal(each, handler)
 
     def _note(self, number: int, _: Any) -> None:
@@ -134,6 +134,46 @@ class Deadline(pl.Callback):
         trainer.should_stop = trainer.should_stop or over
 
 
+class Due(NamedTuple):
+    """What is done with the module every ``interval`` steps (0: never), and at the end of a run."""
+
+    interval: int
+    do: Callable[[Any], None]
+
+
+class Recorder(pl.Callback):
+    """Calls what is due on the first process, then saves the resume state: files never lag behind it.
+
+    A module with a method ``refuse_divergence`` is asked first: nothing is written of a run that has broken down.
+
+    Args:
+        due: in order.
+        checkpoint_interval: steps between resume states; the last step has one too.
+        resume_file: the state to resume from.
+    """
+
+    def __init__(self, due: Sequence[Due], checkpoint_interval: int, resume_file: Path) -> None:
+        """Keep the table."""
+        self.due, self.checkpoint_interval, self.resume_file = due, checkpoint_interval, resume_file
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Let messages name the state."""
+        pl_module.state_file = self.resume_file
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        """Look what is due."""
+        step = int(pl_module.step)
+        last = step == pl_module.options.num_iter or trainer.should_stop
+        due = [each.do for each in self.due if last or (each.interval and step % each.interval == 0)]
+        saves = last or step % self.checkpoint_interval == 0
+        if (due or saves) and hasattr(pl_module, "refuse_divergence"):
+            pl_module.refuse_divergence()
+        for do in due if trainer.is_global_zero else ():
+            do(pl_module)
+        if saves:
+            trainer.save_checkpoint(self.resume_file, weights_only=False)
+
+
 class ProgressLine(pl.Callback):
     """A bar with rate, time left and ``describe()`` on a terminal; elsewhere a line every ten seconds."""
 
@@ -194,28 +234,28 @@ def run_fit(
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec", module="pytorch_lightning")
     warnings.filterwarnings("ignore", "Found .* in eval mode", module="pytorch_lightning")  # lpips
-    signalled = Signalled()
-    trainer = pl.Trainer(
-        accelerator="gpu" if devices else "cpu",
-        devices=list(devices) or 1,
-        num_nodes=nodes,
-        strategy="ddp_find_unused_parameters_true" if nodes * len(devices or [0]) > 1 else "auto",
-        max_epochs=1,
-        logger=logger,
-        callbacks=[signalled, *callbacks],  # first: recorders save the step that is the last
-        plugins=[SyncedCheckpointIO()],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        log_every_n_steps=1,
-        use_distributed_sampler=False,
-        deterministic="warn" if deterministic else None,
-    )
+    signalled, world = Signalled(), nodes * len(devices or [0])
     try:
         with signalled.heard():
+            trainer = pl.Trainer(
+                accelerator="gpu" if devices else "cpu",
+                devices=list(devices) or 1,
+                num_nodes=nodes,
+                strategy="ddp_find_unused_parameters_true" if world > 1 else "auto",
+                max_epochs=1,
+                logger=logger,
+                callbacks=[signalled, *callbacks],  # first: recorders save the step that is the last
+                plugins=[SyncedCheckpointIO()],
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                log_every_n_steps=1,
+                use_distributed_sampler=False,
+                deterministic="warn" if deterministic else None,
+            )
             trainer.fit(module, ckpt_path=resume, weights_only=True)
     except RuntimeError as error:
-        if nodes * len(devices or [0]) == 1 or not _lost_a_process(error):
+        if world == 1 or not _lost_a_process(error):
             raise
         raise InputError(
             "another process of this run has ended or cannot be reached: its output says why; start all of them again "
@@ -223,7 +263,7 @@ def run_fit(
         ) from error
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning has turned Ctrl-C into exit(1)
-            raise KeyboardInterrupt from None
+            raise KeyboardInterrupt(*stop.__context__.args) from None
         raise
     if signalled.number is not None:
         raise KeyboardInterrupt(signalled.number)

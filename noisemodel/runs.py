@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import warnings
 from collections.abc import Collection, Mapping, Sequence
@@ -14,6 +15,7 @@ from filelock import FileLock, Timeout
 from noisemodel.checkpoint import FILE_NAME, write_atomically
 from noisemodel.claims import check_plain_file, shortened
 from noisemodel.errors import InputError
+from noisemodel.fingerprint import fingerprint, in_words
 
 # What may change when a run goes on; everything else makes another run.
 MAY_CHANGE = {
@@ -32,17 +34,32 @@ class RunFolder:
         path: the folder.
         may_change: options that may differ when the run goes on.
         named: the option that names the folder, for messages.
+        data: option -> where the data that it names lie (None where it names none). A run goes on only with the data
+            that it began with, wherever they lie now: ``data.json`` holds their fingerprints.
+        steps: the option that says how many steps are wanted.
+
+    Attributes:
+        note: after `check`, what is to be said before the run goes on, or "".
     """
 
-    def __init__(self, path: Path, may_change: Collection[str] = MAY_CHANGE, named: str = "--save_path") -> None:
+    def __init__(
+        self,
+        path: Path,
+        may_change: Collection[str] = MAY_CHANGE,
+        named: str = "--save_path",
+        data: Mapping[str, Path | None] | None = None,
+        steps: str = "num_iter",
+    ) -> None:
         """Name the files; nothing is written yet."""
-        self.path, self.may_change, self.named = path, set(may_change), named
+        self.path, self.may_change, self.named, self.steps, self.note = path, set(may_change), named, steps, ""
+        self.data = dict(data or {})
         self.config_file, self.metrics_file = path / "config.json", path / "metrics.csv"
+        self.data_file = path / "data.json"
         self.model_file, self.resume_file = path / FILE_NAME, path / "resume.ckpt"
         self._lock: FileLock | None = None  # held from begin() as long as this object lives
 
     def check(self, config: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
-        """Refuse to write over another run, or to go on with other options than the run began with.
+        """Refuse to write over another run, or to go on with other options, other data or fewer steps than the run has.
 
         Raises: InputError that says which flag would do.
         """
@@ -53,7 +70,7 @@ class RunFolder:
                 begin = "give --overwrite true" if self.config_file.exists() else "leave --resume out"
                 raise InputError(f"{self.resume_file}: nothing to resume; {begin} to start a run there")
             self._check_same(config)
-            self._check_state()
+            self._check_steps(config.get(self.steps), self._check_state())
         elif self.config_file.exists() and not overwrite:
             flags = "--resume, --overwrite true," if self.resume_file.exists() else "--overwrite true"
             raise InputError(f"{self.path} holds a run; give {flags} or another {self.named}")
@@ -63,25 +80,63 @@ class RunFolder:
             raise InputError(f"{self.named} {self.path} is a file; name a folder")
 
     def _check_same(self, config: Mapping[str, Any]) -> None:
-        """Compare with the config that the run began with."""
-        check_plain_file(self.config_file)
-        try:
-            before = json.loads(self.config_file.read_text())
-            if not isinstance(before, dict):
-                raise ValueError(f"it holds a {type(before).__name__}")
-        except (OSError, ValueError, RecursionError) as error:
-            raise InputError(f"{self.config_file}: cannot be read ({error}); start a new run") from error
-        for name in sorted(config.keys() - self.may_change):
+        """Compare with the config and the data that the run began with."""
+        before = _read_json(self.config_file)
+        kept = self._kept_data()
+        moved = {name for name, found in kept.items() if found is not None and self.data.get(name) is not None}
+        for name in sorted(config.keys() - self.may_change - moved):
             if before.get(name) != config[name]:
                 raise InputError(f"--{name} was {before.get(name)!r} when {self.path} began, now {config[name]!r}")
+        for name in sorted(kept.keys() & self.data.keys()):
+            self._check_data(name, kept[name], before.get(name), config.get(name))
 
-    def _check_state(self) -> None:
-        """Read the resume state once, to complain before anything is touched."""
+    def _kept_data(self) -> dict[str, dict[str, Any] | None]:
+        """Option -> fingerprint of the data that the run began with; runs of earlier versions have none."""
+        kept = _read_json(self.data_file) if self.data_file.exists() else {}
+        for found in kept.values():
+            if found is not None and (not isinstance(found, dict) or found.keys() != {"files", "bytes", "digest"}):
+                raise InputError(f"{self.data_file} is damaged; begin again with --overwrite true")
+        return kept
+
+    def _check_data(self, name: str, kept: Any, before: Any, now: Any) -> None:
+        """Refuse data that are not those of the fingerprint ``kept``; what cannot be found is for its reader."""
+        place = self.data[name]
+        found = None if place is None else self._fingerprint(place)
+        if found == kept or (found is None and (place is not None or now == before)):
+            return
+        here, there = (
+            f"{shown or 'no path'}{f' ({in_words(one)})' if one else ''}"
+            for shown, one in ((now, found), (before, kept))
+        )
+        raise InputError(
+            f"--{name} is not the data that {self.path} began with: now {here}, then {there}; give the same data, or "
+            "begin again with --overwrite true"
+        )
+
+    def _fingerprint(self, place: Path) -> dict[str, Any] | None:
+        """Of the data at ``place``, unless the run is written among them, which changes them."""
+        return None if os.path.realpath(place) == os.path.realpath(self.path) else fingerprint(place)
+
+    def _check_steps(self, wanted: Any, done: int | None) -> None:
+        """Refuse a goal that lies behind; note one that is reached."""
+        if done is None or not isinstance(wanted, int) or wanted > done:
+            return
+        if wanted < done:
+            raise InputError(
+                f"{self.path} has {done} steps already, --{self.steps} is {wanted}: give more than {done} to go on, or "
+                "--overwrite true to begin again"
+            )
+        self.note = f"{self.path} has {done} steps already, nothing is left to be trained; more --{self.steps} go on"
+
+    def _check_state(self) -> int | None:
+        """Read the resume state once, to complain before anything is touched; returns its steps, where it has them."""
         check_plain_file(self.resume_file)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of damaged pickles, which are refused below
-                torch.load(self.resume_file, map_location="cpu", weights_only=True)
+                state = torch.load(self.resume_file, map_location="cpu", weights_only=True)
+            step = state.get("state_dict", {}).get("step")
+            return None if step is None else int(step)
         except Exception as error:  # a damaged pickle raises anything
             raise InputError(f"{self.resume_file} is damaged; begin again with --overwrite true") from error
 
@@ -98,12 +153,19 @@ class RunFolder:
             for temporary in self.path.glob(".*.tmp"):
                 temporary.unlink()
             if not resume:
-                for old in (self.metrics_file, self.model_file, self.resume_file):
+                for old in (self.metrics_file, self.model_file, self.resume_file, self.data_file):
                     old.unlink(missing_ok=True)
                 shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
+                self._keep_data()
             write_atomically(self.config_file, lambda file: file.write_text(json.dumps(config, indent=2) + "\n"))
         except OSError as error:
             raise InputError(f"cannot write to {self.path} ({error.strerror}); choose another {self.named}") from error
+
+    def _keep_data(self) -> None:
+        """Write what data the run begins with."""
+        if self.data:
+            found = {name: None if place is None else self._fingerprint(place) for name, place in self.data.items()}
+            write_atomically(self.data_file, lambda file: file.write_text(json.dumps(found, indent=2) + "\n"))
 
     def _hold(self) -> None:
         """Keep other processes out; the same process may run here again."""
@@ -139,3 +201,15 @@ class RunFolder:
                 return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(handle)]
         except (OSError, ValueError, TypeError, csv.Error) as error:
             raise InputError(f"{self.metrics_file} is damaged ({shortened(error)}); start a new run") from error
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    """The object in a file of a run."""
+    check_plain_file(file)
+    try:
+        found = json.loads(file.read_text())
+        if not isinstance(found, dict):
+            raise ValueError(f"it holds a {type(found).__name__}")
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{file}: cannot be read ({error}); start a new run") from error
+    return found

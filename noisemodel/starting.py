@@ -15,6 +15,7 @@ from noisemodel.errors import InputError
 from noisemodel.generator import UNET_OPTS, NoiseGenerator
 from noisemodel.iso_groups import figures_of, starting_law
 from noisemodel.iso_law import IsoLaw, following
+from noisemodel.legacy_generator import LegacyGenerator
 from noisemodel.physical import START, PhysicalNoise
 from noisemodel.sensor import Levels
 from noisemodel.streams import seeded, stream
@@ -137,11 +138,24 @@ def start_together(
 
 
 def base_model(init: str, isos: Sequence[int]) -> NoiseGenerator:
-    """The model that --init names; of one with a law against ISO, what it says of the data's only ISO (0: ISO0)."""
+    """The model that --init names; of one with a law against ISO, what it says of the data's only ISO (0: ISO0).
+
+    Raises: InputError for a model of the published scripts.
+    """
     model = read_model(init)
+    refuse_published(model, "--init", init)
     if model.iso_law is None or len(isos) > 1:
         return model
     return model.at_iso(isos[0] or model.iso_law.iso0)
+
+
+def refuse_published(model: NoiseGenerator, option: str, path: str | Path) -> None:
+    """Raise InputError, with the way out, for a model that ``option`` names and no training here can go on with."""
+    if isinstance(model, LegacyGenerator):
+        raise InputError(
+            f"{option} {path} is a run of the published scripts, whose laws are not trained here; convert it first: "
+            f"python convert.py {path} --out FOLDER, then give {option} FOLDER"
+        )
 
 
 def held_words(closed: Mapping[int, ClosedForm], rows: int, *, has_truth: bool) -> tuple[list[str], list[str]]:

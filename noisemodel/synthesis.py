@@ -13,6 +13,7 @@ from torch import Tensor
 from noisemodel.checkpoint import build
 from noisemodel.errors import InputError
 from noisemodel.generator import NoiseGenerator
+from noisemodel.legacy_generator import LegacyGenerator
 from noisemodel.networks import reflect_to_multiple
 from noisemodel.noise_source import NoiseSource
 from noisemodel.physical import PhysicalNoise
@@ -111,6 +112,11 @@ def model_for(model: NoiseGenerator, channels: int, *, per_channel: bool = False
     if mosaic and channels not in (1, 4):
         if not per_channel:
             raise InputError(f"it has {channels} channels, the model is one of a mosaic; {RAW}, or say --per_channel")
+        if isinstance(model, LegacyGenerator):
+            raise InputError(
+                f"it has {channels} channels, and --per_channel is for models of ours: this one is of the published "
+                f"scripts; convert it first: python convert.py {model.file} --out FOLDER"
+            )
         if model.network is not None:
             raise InputError(f"it has {channels} channels, the model's network knows only a mosaic; {RAW}")
         return _planes_twin(model)

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from noisemodel.checkpoint import build, write_atomically
-from noisemodel.claims import check_finite
 from noisemodel.errors import InputError
 from noisemodel.generator import NoiseGenerator
+from noisemodel.tensor_file import read_tensor_file
 from nrgan.legacy import is_published, read_published
 from nrgan.models import NoiseModel, NoiseSettings, PhysicalNoiseModel, build_noise
 from nrgan.networks import ImageGenerator
@@ -88,15 +87,7 @@ def load_snapshot(path: str | Path) -> NrGan:
     if is_published(Path(path)):
         return NrGan(*read_published(path))
     file = latest_snapshot(Path(path))
-    try:
-        with safe_open(file, "pt") as handle:
-            metadata = handle.metadata() or {}
-            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{file}: damaged or not a safetensors file ({error}); use another snapshot") from error
-    if metadata.get("format") != FORMAT:
-        raise InputError(f"{file}: no snapshot of NR-GAN (format {metadata.get('format')!r}, not {FORMAT!r})")
-    check_finite(tensors, file)
+    metadata, tensors = read_tensor_file(file, FORMAT, what="a snapshot of NR-GAN", remedy="use another snapshot")
     try:
         config = json.loads(metadata["config"])
         if config["start"] is not None:

@@ -1,11 +1,11 @@
-"""Training runs of NR-GAN in pytorch-lightning: options, batches by step, compiling, what is recorded when."""
+"""Training runs of NR-GAN in pytorch-lightning: options, batches by step, divergence, compiling."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -249,42 +249,6 @@ def compile_generators(networks: Networks) -> None:
             network._compiled_call_impl = None
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             warnings.warn(f"--compile: goes on without ({reason})", stacklevel=2)
-
-
-class Due(NamedTuple):
-    """What is done every ``interval`` steps (0: never), and at the end of a run."""
-
-    interval: int
-    do: Callable[[NrGanTraining], None]
-
-
-class Recorder(pl.Callback):
-    """Calls what is due on the first process, then saves the resume state: files never lag behind it.
-
-    Args:
-        due: by name.
-        checkpoint_interval: steps between resume states; the last step has one too.
-        resume_file: the state to resume from.
-    """
-
-    def __init__(self, due: Mapping[str, Due], checkpoint_interval: int, resume_file: Path) -> None:
-        """Keep the table."""
-        self.due, self.checkpoint_interval, self.resume_file = due, checkpoint_interval, resume_file
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Let messages name the state."""
-        pl_module.state_file = self.resume_file
-
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-        """Look what is due."""
-        step = int(pl_module.step)
-        last = step == pl_module.options.num_iter or trainer.should_stop
-        for interval, do in self.due.values():
-            if trainer.is_global_zero and (last or (interval and step % interval == 0)):
-                do(pl_module)
-        if last or step % self.checkpoint_interval == 0:
-            pl_module.refuse_divergence()
-            trainer.save_checkpoint(self.resume_file, weights_only=False)
 
 
 def number_of(networks: nn.Module) -> int:

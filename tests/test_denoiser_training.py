@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from training_runs import metrics, model_tensors, resume_state, same, same_runs, write_bursts
+from two_processes import two_processes
 
 import train_denoiser
 from denoisers import DenoiserSettings, build_denoiser, load_denoiser
@@ -109,6 +110,20 @@ def test_processes_that_share_a_batch_take_the_mean_over_all_of_it(monkeypatch):
     assert torch.allclose(*optimisers, rtol=1e-4)
 
 
+def test_two_processes_equal_one(tmp_path):
+    """Gloo on the CPU: losses of every step agree to a few units in the last place of float32, gradients nearly so."""
+    words = "--corruption bernoulli --channels 1 --batch_size 4 --validation_interval 0"
+    assert program(tmp_path / "one", words) == 0
+    codes, said = two_processes("train_denoiser", [*TINY.split(), "-o", str(tmp_path / "two"), *words.split()])
+    assert codes == [0, 0], said
+    one, two = ([float(row["loss"]) for row in metrics(tmp_path / name)] for name in ("one", "two"))
+    assert len(one) == 4 and one == pytest.approx(two, rel=1e-5)
+    one, two = (resume_state(tmp_path / name)["optimizer_states"][0]["state"] for name in ("one", "two"))
+    for key, held in one.items():
+        mean = held["exp_avg"]
+        torch.testing.assert_close(two[key]["exp_avg"], mean, rtol=1e-4, atol=1e-4 * float(mean.abs().max()))
+
+
 class Broken:
     """Pairs that are not numbers from the third step on."""
 
@@ -136,7 +151,7 @@ def test_a_run_leaves_what_it_should(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "validation: PSNR" in said and "embedded pictures: 10" in said and "PSNR" in said.split("left")[1]
     names = {path.name for path in (tmp_path / "run").iterdir() if path.name[0] != "."}
-    assert names == {"config.json", "losses.png", "metrics.csv", "model.safetensors", "resume.ckpt",
+    assert names == {"config.json", "data.json", "losses.png", "metrics.csv", "model.safetensors", "resume.ckpt",
                      "validation_000002.png", "validation_000004.png"}  # fmt: skip
     rows = metrics(tmp_path / "run")
     assert [row["step"] for row in rows] == ["1", "2", "3", "4"]

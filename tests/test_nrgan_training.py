@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from training_runs import same
+from two_processes import two_processes
 
 import noisemodel
 import nrgan.training
@@ -79,7 +79,8 @@ def whole(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_leaves_everything(whole: Path) -> None:
     names = {path.name for path in whole.iterdir() if path.name != LOCK}
     pictures = {f"samples_{STEPS:06d}.png", "losses.png"}
-    assert names == {"config.json", "metrics.csv", "resume.ckpt", "snapshots", "tensorboard", *pictures}
+    kept = {"config.json", "data.json", "metrics.csv", "resume.ckpt"}
+    assert names == {*kept, "snapshots", "tensorboard", *pictures}
     assert [row["step"] for row in metrics(whole)] == ["2", "4", "6"]
     assert list(metrics(whole)[0]) == ["step", "generator", "diversity", "real", "fake", "r1"]
     found = state(whole)
@@ -125,32 +126,27 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def test_two_processes_equal_one(images: Path, tmp_path: Path) -> None:
-    """Gloo on the CPU: gathered noise, averaged gradients; the second process writes nothing."""
+    """Gloo on the CPU: gathered noise, averaged gradients; the second process writes nothing.
+
+    Losses of every step agree to a few units in the last place of float32: measured 1e-7. Gradients of sums in another
+    order agree to 3e-6 of their largest value.
+    """
     names = {"dataset": "sensor", "model": "sinrgan2"}
-    words = "--num_iterations 2 --lambda_ds 3"
+    words = "--num_iterations 4 --lambda_ds 3 --display_interval 1"
     assert train(tmp_path / "one", images, words, **names) == 0
-    with socket.socket() as asked:
-        asked.bind(("localhost", 0))
-        port = asked.getsockname()[1]
-    command = words_of(tmp_path / "two", images, f"{words} --nodes 2", **names)
-    started = [
-        subprocess.Popen(
-            [sys.executable, ROOT / "train_nrgan.py", *command, "--nr", str(rank)],
-            env=environment(MASTER_ADDR="localhost", MASTER_PORT=str(port)),
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    outputs = [process.communicate(timeout=120) for process in started]
-    assert [process.returncode for process in started] == [0, 0], outputs
+    codes, said = two_processes("train_nrgan", words_of(tmp_path / "two", images, words, **names))
+    assert codes == [0, 0], said
+    assert [row["step"] for row in metrics(tmp_path / "one")] == ["1", "2", "3", "4"]
     for row, other in zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), strict=True):
-        assert {k: float(v) for k, v in row.items()} == pytest.approx({k: float(v) for k, v in other.items()}, rel=1e-3)
+        assert {k: float(v or 0) for k, v in row.items()} == pytest.approx(
+            {k: float(v or 0) for k, v in other.items()}, rel=1e-5
+        )
     one, two = (state(tmp_path / name)["optimizer_states"] for name in ("one", "two"))
     for adam, other in zip(one, two, strict=True):
-        for key, held in adam["state"].items():  # after one step exp_avg is the gradient
+        for key, held in adam["state"].items():  # with beta1 = 0 exp_avg is the last gradient
             gradient = held["exp_avg"]
-            scale = 1e-3 * float(gradient.abs().max()) + 1e-7
-            torch.testing.assert_close(other["state"][key]["exp_avg"], gradient, rtol=1e-2, atol=scale)
+            scale = 1e-5 * float(gradient.abs().max())
+            torch.testing.assert_close(other["state"][key]["exp_avg"], gradient, rtol=1e-5, atol=scale)
 
 
 @pytest.mark.parametrize("model", [m for m in MODELS if m != "sinrgan1"])
@@ -263,7 +259,7 @@ def test_damaged_and_foreign_snapshots(whole: Path, tmp_path: Path) -> None:
     good = next((whole / "snapshots").iterdir()).read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(good[:1000])
     noisemodel.save(noisemodel.PhysicalNoise.from_noiselist("read", layout="planes"), tmp_path / "other.safetensors")
-    for name, part in (("cut", "damaged"), ("other", "no snapshot of NR-GAN")):
+    for name, part in (("cut", "damaged"), ("other", "not a snapshot of NR-GAN")):
         with pytest.raises(noisemodel.InputError, match=part):
             load_snapshot(tmp_path / f"{name}.safetensors")
     with pytest.raises(noisemodel.InputError, match="no snapshot here"):

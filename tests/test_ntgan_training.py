@@ -28,8 +28,7 @@ from denoisers.training import TrainingOptions
 from noisemodel import stream
 from noisemodel.errors import InputError
 from noisemodel.evaluation.psnr_ssim import psnr
-from noisemodel.lightning_parts import Deadline, run_fit
-from nrgan.training import Recorder
+from noisemodel.lightning_parts import Deadline, Recorder, run_fit
 
 SIZE, BATCH = 32, 4
 SETTINGS = DenoiserSettings("ntgan", "ntgan", 3, "srgb", width=4)
@@ -152,7 +151,7 @@ def test_resuming_gives_the_same_bits(tmp_path: Path):
     file = tmp_path / "resume.ckpt"
     for step in range(1, 5):
         part = training()
-        run_fit(part, [Deadline(0), Recorder({}, 100, file)], resume=file if step > 1 else None)
+        run_fit(part, [Deadline(0), Recorder([], 100, file)], resume=file if step > 1 else None)
         assert int(part.step) == step
     assert same(part.state_dict(), whole.state_dict())
     assert not same(whole.networks.average.state_dict(), training().networks.average.state_dict())
@@ -178,7 +177,7 @@ def test_divergence_stops_with_the_step():
     [
         (torch.full((BATCH, 3, SIZE, SIZE), float("nan")), "NaN"),
         (torch.zeros(BATCH, 1, SIZE, SIZE), "RGB"),
-        (torch.zeros(BATCH, 3, 4, SIZE), "at least 8 px"),
+        (torch.zeros(BATCH, 3, 4, SIZE), "at least 16 px"),
     ],
 )
 def test_images_that_cannot_be_learned_from(images, said):
@@ -198,7 +197,6 @@ def test_images_that_cannot_be_learned_from(images, said):
         {"refine_stages": -1},
         {"gan_weight": -1.0},
         {"sigma_c": -0.1},
-        {"usual_share": 2.0},
     ],
 )
 def test_flags_that_no_run_can_use(wrong):

@@ -1,27 +1,31 @@
 """Signals, full disks, divergence, two runs in one folder: a training run ends with its state saved and one line."""
 
+import gc
+import importlib
 import logging
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import training_runs as runs
+from filelock import FileLock
+from two_processes import KILLED, two_processes
 
 import noisemodel.training
 import nrgan.training
 import train_nrgan
 from noisemodel.errors import InputError
-from noisemodel.lightning_parts import SETTLED, GradientWatch, SyncedCheckpointIO
-from noisemodel.runs import RunFolder
+from noisemodel.lightning_parts import SETTLED, Due, GradientWatch, Recorder, SyncedCheckpointIO
+from noisemodel.runs import LOCK, RunFolder
+from noisemodel.stopping import before_training
 
 ROOT = Path(__file__).parents[1]
 STEPS = 6
@@ -157,34 +161,96 @@ def test_two_processes_do_not_write_one_folder(tmp_path: Path) -> None:
     RunFolder(tmp_path / "run").begin({}, resume=True)  # its death frees the folder
 
 
-def test_a_process_that_dies_ends_the_others_with_a_line(images: Path, tmp_path: Path) -> None:
-    with socket.socket() as asked:
-        asked.bind(("localhost", 0))
-        port = str(asked.getsockname()[1])
-    environment = {
-        **os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": port,
-    }  # fmt: skip
-    words = nrgan_words(tmp_path / "run", images, "--checkpoint_interval 5 --nodes 2")
-    words[words.index(str(STEPS))] = "1000000"
-    started = [
-        subprocess.Popen(
-            [sys.executable, ROOT / "train_nrgan.py", *words, "--nr", str(rank)],
-            env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    try:
-        while not (tmp_path / "run" / "resume.ckpt").exists():
-            assert [process.poll() for process in started] == [None, None]
-            time.sleep(0.1)
-        started[1].kill()
-        said = started[0].communicate(timeout=60)[1]
-    finally:
-        for process in started:
-            process.kill()
-            process.communicate()
-    assert started[0].returncode == 2
+ENDLESS = "1000000"  # steps
+
+
+def endless_words(program: str, out: Path, images: Path, bursts: Path) -> list[str]:
+    """A tiny run of a program, for two processes, that does not end by itself."""
+    if program == "train_nrgan":
+        words = nrgan_words(out, images, "--checkpoint_interval 5")
+        words[words.index(str(STEPS))] = ENDLESS
+        return words
+    if program == "train_denoiser":
+        tiny = "--batch_size 2 --crop_size 16 --width 4 --device cpu --checkpoint_interval 5"
+        return ["-o", str(out), "--num_steps", ENDLESS, *tiny.split()]
+    return runs.words_of(out, bursts, f"--num_iter {ENDLESS} --noiselist shot_read --init default")
+
+
+@pytest.mark.parametrize("program", ["train_nrgan", "train_denoiser", "train_gan_noisemodel"])
+def test_a_process_that_dies_ends_the_others_with_a_line(
+    program: str, images: Path, bursts: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    codes, said = two_processes(program, endless_words(program, out, images, bursts), kill_at=out / "resume.ckpt")
+    assert codes == [2, KILLED], said
     assert "error: another process of this run has ended" in said and "Traceback" not in said
+
+
+# What each program does first when it reads its data.
+READERS = {"train_nrgan": "clean_images", "train_denoiser": "build", "train_gan_noisemodel": "load_sets"}
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("program", READERS)
+def test_a_signal_before_training_says_that_nothing_was_saved(
+    program: str, number: int, code: int, images: Path, bursts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handlers = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+    module = importlib.import_module(program)
+    with pytest.MonkeyPatch.context() as patch:
+        at_step(patch, module, READERS[program], 1, lambda: os.kill(os.getpid(), number))
+        assert module.main(endless_words(program, tmp_path / "run", images, bursts)) == code
+    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == handlers
+    assert capsys.readouterr() == ("stopped before training began; nothing was saved\n", "")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_signal_before_training_frees_the_folder(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        at_step(patch, train_nrgan, "TensorBoardLogger", 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert train_nrgan.main(nrgan_words(tmp_path / "run", images)) == 143
+    assert "stopped before training began" in capsys.readouterr().out
+    gc.collect()
+    with FileLock(tmp_path / "run" / LOCK, timeout=0):
+        pass
+    assert train_nrgan.main(nrgan_words(tmp_path / "run", images, "--overwrite")) == 0
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    """Of nohup and of jobs in the background of a script."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with before_training(print):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_nothing_is_written_of_a_run_that_has_broken_down(tmp_path: Path) -> None:
+    """NTGAN reads its losses now and then: the state and the denoiser are kept from before it broke down."""
+    written: list[int] = []
+
+    class Module:
+        step, options, state_file = 4, SimpleNamespace(num_iter=10), None
+
+        def refuse_divergence(self) -> None:
+            raise InputError(f"diverged; the last good state is {self.state_file}")
+
+    recorder = Recorder([Due(2, lambda _: written.append(1))], 4, tmp_path / "resume.ckpt")
+    trainer: Any = SimpleNamespace(
+        should_stop=False, is_global_zero=True, save_checkpoint=lambda *_, **__: written.append(2)
+    )
+    module = Module()
+    recorder.on_train_start(trainer, module)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"the last good state is .*resume\.ckpt"):
+        recorder.on_train_batch_end(trainer, module)
+    assert written == []
+    del Module.refuse_divergence  # a module without one
+    recorder.on_train_batch_end(trainer, module)
+    assert written == [1, 2]
 
 
 def test_a_full_disk_keeps_the_state_before(tmp_path: Path) -> None:

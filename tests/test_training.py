@@ -86,7 +86,7 @@ def test_what_a_run_leaves_behind(
     panels = ("images", "components", "histograms", "variance", "spectra", "parameters")
     assert len(events) == 1
     assert files - events == {
-        "config.json", "model.safetensors", "resume.ckpt", "metrics.csv", "parameters_over_time.png",
+        "config.json", "data.json", "model.safetensors", "resume.ckpt", "metrics.csv", "parameters_over_time.png",
         "tensorboard/hparams.yaml", "view/summary.json", *(f"view/{name}.png" for name in panels),
     }  # fmt: skip
     assert {path.name for path in tmp_path.iterdir()} == {"new", "cache"}
@@ -477,7 +477,8 @@ def test_two_processes_equal_one(data: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "two").glob(".*.tmp"))
     for row, other in zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), strict=True):
         for name, value in row.items():
-            assert float(other[name] or 0) == pytest.approx(float(value or 0), rel=1e-3, abs=1e-5), name
+            least = 1e-6 if name == "critic_gap" else 1e-12  # the gap is a difference of larger figures
+            assert float(other[name] or 0) == pytest.approx(float(value or 0), rel=1e-5, abs=least), name
 
 
 def test_other_processes_leave_the_folder_alone(

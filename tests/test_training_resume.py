@@ -177,8 +177,8 @@ def test_more_steps_than_first_planned(data: Path, tmp_path: Path) -> None:
     groups = resume_state(tmp_path / "decaying")["optimizer_states"][1]["param_groups"]
     assert [row["step"] for row in metrics(tmp_path / "decaying")] == ["0", "1", "2", "3", "4"]
     assert all(group["lr"] == pytest.approx(group["first_lr"] * (1 - 3 / 4)) for group in groups)
-    # Fewer steps than are done already: nothing moves.
-    assert train(tmp_path / "straight", data, "--lr_decay false --num_iter 3 --resume") == 0
+    # Fewer steps than are done already are refused: nothing moves.
+    assert train(tmp_path / "straight", data, "--lr_decay false --num_iter 3 --resume") == 2
     assert same(resume_state(tmp_path / "straight")["state_dict"], one["state_dict"])
 
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import train_gan_noisemodel
+import train_gan_records
 from datasets import simulated_bursts
 
 BURSTS = ("coffee", "motorcycle", "dark_0", "dark_1", "flat_0.25")
@@ -46,7 +47,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, folder: Path, *, plot: bool = False) 
     monkeypatch.setattr("sys.argv", ["train_gan_noisemodel.py"])
     torch.set_num_threads(1)
     if not plot:
-        monkeypatch.setattr(train_gan_noisemodel, "plot_history", lambda *_: None)
+        monkeypatch.setattr(train_gan_records, "plot_history", lambda *_: None)
 
 
 def words_of(out: Path, data: Path, words: str = "") -> list[str]:

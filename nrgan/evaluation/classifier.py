@@ -7,15 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from noisemodel.checkpoint import write_atomically
-from noisemodel.claims import check_finite, check_plain_file
 from noisemodel.errors import InputError
 from noisemodel.streams import seeded, stream
+from noisemodel.tensor_file import read_tensor_file
 from nrgan.data import Images
 from nrgan.evaluation.features import Extractor
 
@@ -167,19 +166,13 @@ def save_classifier(classifier: Classifier, facts: ClassifierFacts, file: Path) 
 
 def load_classifier(file: Path) -> tuple[Classifier, ClassifierFacts]:
     """Read what `save_classifier` wrote, on the CPU; raises InputError for anything else."""
-    check_plain_file(file)
     try:
-        with safe_open(file, "pt") as handle:
-            metadata = handle.metadata() or {}
-            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - not a dict
-        if metadata.get("format") != FORMAT:
-            raise ValueError(f"format {metadata.get('format')!r}, not {FORMAT!r}")
-        check_finite(tensors, file)
+        metadata, tensors = read_tensor_file(file, FORMAT, what="a classifier", remedy="train one again")
         facts = ClassifierFacts(**json.loads(metadata["facts"]))
         with seeded(torch.Generator()):
             classifier = Classifier(facts.planes, facts.classes)
         classifier.load_state_dict(tensors)
-    except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"--features {file} holds no classifier of evaluate.py nrgan ({reason}); name another"
