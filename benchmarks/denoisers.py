@@ -25,7 +25,7 @@ from denoisers.text import PACKAGED
 from noisemodel.streams import stream
 
 Array = np.ndarray[Any, np.dtype[Any]]
-REPEATS = 5
+REPEATS = 15
 
 
 def gaussian_one(image: Array, p: float, draws: np.random.Generator) -> Array:

@@ -38,12 +38,11 @@ def _gaussian(clean: Tensor, level: Tensor, draws: torch.Generator, _: Path | No
 
 def _poisson(clean: Tensor, level: Tensor, draws: torch.Generator, _: Path | None) -> tuple[Tensor, None]:
     """Poisson(level x) / level, beyond white too; what is below 0 counts as 0."""
-    mean = clean.clamp(min=0) * level
+    mean = clean.clamp(min=0).mul_(level)
     most = math.ceil(float(level.max()))
     if most > TABULATED or float(mean.max()) > most:
-        return torch.poisson(mean, generator=draws) / level, None
-    bits = torch.empty(clean.shape, dtype=torch.int64, device=clean.device).random_(generator=draws)
-    return poisson_counts(mean, bits, most) / level, None
+        return torch.poisson(mean, generator=draws).div_(level), None
+    return poisson_counts(mean, draws, most).div_(level), None
 
 
 def _bernoulli(clean: Tensor, level: Tensor, draws: torch.Generator, _: Path | None) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from noisemodel.errors import InputError
 Amount = float | tuple[float, float]  # the same for all images, or drawn uniformly from (low, high) for each
 LEVELS_PER_PHOTON = 16  # spacing of the tabulated Poisson means: what is left over is a second, rare Poisson draw
 ALIAS_BITS, CHANCE_BITS, REST_BITS = 8, 23, 32  # of one 63-bit draw
+PIECE = 1 << 17  # numbers that a core works on at once, so that what is between two passes stays in its cache
 
 
 @final
@@ -85,30 +86,64 @@ def alias_table(largest: float, device: torch.device) -> tuple[Tensor, int]:
     return ((scaled << ALIAS_BITS) | other).int().flatten().to(device), columns
 
 
-def poisson_counts(mean: Tensor, bits: Tensor, largest: float) -> Tensor:
+def poisson_counts(mean: Tensor, bits: Tensor | torch.Generator, largest: float) -> Tensor:
     """Poisson(mean) = Poisson(grid mean) from an alias table + Poisson(rest), rest < 1/16, by inversion.
 
     Args:
         mean: expected counts, from 0 to ``largest``.
-        bits: int64 of the same shape, uniform on 0..2**63 - 1.
+        bits: int64 of the same shape, uniform on 0..2**63 - 1; or the generator that draws them.
         largest: upper end of the table, which is built once.
     Returns: counts as floats.
     """
+    counts, means = torch.empty(mean.shape, dtype=mean.dtype, device=mean.device), mean.flatten()
+    drawn = bits.flatten() if isinstance(bits, Tensor) else bits
+    step = PIECE if mean.device.type == "cpu" else max(mean.numel(), 1)
+    for start in range(0, mean.numel(), step):
+        piece = slice(start, start + step)
+        if isinstance(drawn, Tensor):
+            words = drawn[piece]
+        else:
+            words = torch.empty(means[piece].shape, dtype=torch.int64, device=mean.device).random_(generator=drawn)
+        _count(means[piece], words, counts.view(-1)[piece], largest)
+    return counts
+
+
+def _count(mean: Tensor, bits: Tensor, counts: Tensor, largest: float) -> None:
+    """`poisson_counts` of a row of pixels, written into ``counts``."""
     table, columns = alias_table(largest, mean.device)
-    level = (mean * LEVELS_PER_PHOTON).int()
-    column = bits.int() & (columns - 1)
-    entry = table.index_select(0, (level * columns + column).flatten()).view(mean.shape)
-    chance = (bits >> ALIAS_BITS).int() & ((1 << CHANCE_BITS) - 1)
-    counts = torch.where(chance < entry >> ALIAS_BITS, column, entry & ((1 << ALIAS_BITS) - 1)).to(mean.dtype)
-    tail = bits >> (ALIAS_BITS + CHANCE_BITS)
-    some = (tail >= math.floor(math.exp(-1 / LEVELS_PER_PHOTON) * 2**REST_BITS)).flatten().nonzero().squeeze(1)
-    rest = (mean.flatten()[some] - level.flatten()[some] / LEVELS_PER_PHOTON).double()
-    chances = tail.flatten()[some].double() / 2**REST_BITS
-    term = cumulated = (-rest).exp()
-    more = (chances >= cumulated).to(mean.dtype)
+    word = bits.int()  # from the highest bit: one that is not used, CHANCE_BITS, ALIAS_BITS
+    column = word & (columns - 1)
+    entry = table.index_select(0, (mean * LEVELS_PER_PHOTON).int().mul_(columns).add_(column))
+    below = (1 << ALIAS_BITS) - 1
+    # -1 where the chance is less than the entry's, else 0: torch.where takes twice as long as these four passes.
+    kept = word.bitwise_and_((1 << 31) - 1).bitwise_or_(below).sub_(entry).bitwise_right_shift_(31)
+    other = entry.bitwise_and_(below)
+    counts.copy_(column.bitwise_xor_(other).bitwise_and_(kept).bitwise_xor_(other))
+    _add_rest(counts, mean, bits)
+
+
+def _add_rest(counts: Tensor, mean: Tensor, bits: Tensor) -> None:
+    """Add Poisson(rest) of what the grid leaves of ``mean``, where the upper bits let it be 1, or 2 and more."""
+    low = ALIAS_BITS + CHANCE_BITS
+    none = math.exp(-1 / LEVELS_PER_PHOTON)  # at the largest rest; with less of it even more counts are 0
+    some = (bits >= _floor(none) << low).nonzero().squeeze(1)
+    rest = mean[some]
+    rest = (rest - (rest * LEVELS_PER_PHOTON).int() / LEVELS_PER_PHOTON).double()
+    tail = bits[some] >> low
+    chances = tail.double().mul_(2.0**-REST_BITS)
+    cumulated = (-rest).exp()
+    counts.index_add_(0, some, (chances >= cumulated).to(counts.dtype))
+    few = (tail >= _floor(none * (1 + 1 / LEVELS_PER_PHOTON))).nonzero().squeeze(1)
+    rest, chances = rest[few], chances[few]
+    term = cumulated = cumulated[few]
+    more = torch.zeros_like(rest, dtype=counts.dtype)
     for k in range(1, 6):
         term = term * rest / k
         cumulated = cumulated + term
-        more = more + (chances >= cumulated)
-    counts.view(-1).index_add_(0, some, more)
-    return counts
+        more += chances >= cumulated
+    counts.index_add_(0, some[few], more)
+
+
+def _floor(chance: float) -> int:
+    """The largest upper bits that are a chance below it."""
+    return math.floor(chance * 2**REST_BITS)
