@@ -21,7 +21,7 @@ from noisemodel.checkpoint import write_atomically
 from noisemodel.commandline import REQUIRED, argument, option
 from noisemodel.images import Array
 from noisemodel.png import write_png
-from synthesize import named, progress
+from synthesize import progress
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,8 @@ class Job:
 def denoise(config: Config) -> None:
     """Check everything that headers tell, then write file after file; no file is ever half there."""
     denoiser = load_denoiser(config.run)
+    if config.render and denoiser.settings.layout == "srgb":
+        raise InputError(f"--render: {config.run} is for pictures, which are developed already; leave it out")
     clips = planned(config, denoiser)
     denoiser.to("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
     jobs = list(chain.from_iterable(clips))
@@ -103,9 +105,10 @@ def planned(config: Config, denoiser: Denoiser) -> list[list[Job]]:
         values = values_of(file, denoiser.settings, values=config.values, levels=config.levels)
         target = config.out / name.with_suffix(file.suffix if file.suffix != path.suffix.lower() else path.suffix)
         side, render = (target.with_name(f"{target.stem}_{word}.png") for word in ("side", "render"))
-        shown = config.render and denoiser.settings.layout != "srgb"
-        job = Job(values, target, side if config.side_by_side else None, render if shown else None)
+        job = Job(values, target, side if config.side_by_side else None, render if config.render else None)
         for written in job.targets:
+            if written in taken and taken[written].resolve() == path.resolve():
+                raise InputError(f"{path} is given twice; name it once")
             if written in taken:
                 raise InputError(f"{taken[written]} and {path} would both be written to {written}; rename one")
             if written.exists() and not config.overwrite:
@@ -150,13 +153,21 @@ def write_job(job: Job, results: Iterator[tuple[Array, Array]], settings: Denois
     """Write one file, and its pictures for the eye, of its first page."""
     noisy, clean = first = next(results)  # a bad image is noticed before a folder is made
     pages = (page for _, page in chain([first], results))
-    write_atomically(job.target, lambda temporary: job.values.file.write(temporary, pages))
+    write_whole(job.target, lambda temporary: job.values.file.write(temporary, pages))
     if job.side is not None:
         side = beside(job.values, noisy, clean, settings)
-        write_atomically(job.side, lambda temporary: write_png(temporary, side))
+        write_whole(job.side, lambda temporary: write_png(temporary, side))
     if job.render is not None:
         shown = developed(job.values, clean, settings)
-        write_atomically(job.render, lambda temporary: write_png(temporary, shown))
+        write_whole(job.render, lambda temporary: write_png(temporary, shown))
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file that is there when it is complete; raises InputError where it cannot be written."""
+    try:
+        write_atomically(path, write)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}; choose another folder with --out") from error
 
 
 def denoised_pages(
@@ -166,9 +177,8 @@ def denoised_pages(
 
     def frames() -> Iterator[tuple[Values, Array, Tensor]]:
         for job in clip:
-            with named(job.values.file.image.path):
-                for page in job.values.file.read():
-                    yield job.values, page, job.values.signal(page)
+            for page in job.values.file.read():
+                yield job.values, page, job.values.signal(page)
 
     width = denoiser.settings.frames
     count = sum(job.values.file.image.pages for job in clip)

@@ -48,7 +48,7 @@ class DenoiserOptions(TrainingOptions, SynthesisOptions, NtganOptions):
     amount: float | None = option(None, "p of the corruption's law; without it the published one")
     font: Path | None = option(None, "corruption text: a .ttf or .otf file; without it DejaVu Sans")
     noise: str | None = option(None, "noise of a camera: a model, KIND:ARGUMENT, or bursts:FOLDER of real bursts")
-    network: str | None = option(None, "unet, srresnet, or video (5 frames, supervised); without it unet")
+    network: str | None = option(None, "unet, srresnet, or video (5 frames: supervised, or n2n on bursts); without it unet")
     width: int | None = option(None, f"channels of the network; without it {WIDTHS['unet']} (unet)")
     norm: str | None = option(None, f"srresnet: {', '.join(NORMS)}; without it group")
     blocks: int | None = option(None, f"srresnet: residual blocks; without it {BLOCKS}")
@@ -216,7 +216,12 @@ def _bursts(options: DenoiserOptions, folder: Path) -> Built:
     found = load_bursts(folder, **given)
     still = [burst for burst in found.bursts if burst.kind != "dark"]
     pairs = BurstPairs(
-        still, layout=found.layout, crop=options.crop_size, batch_size=options.batch_size, seed=options.seed
+        still,
+        layout=found.layout,
+        crop=options.crop_size,
+        batch_size=options.batch_size,
+        frames=VIDEO_FRAMES if options.network == "video" else 1,
+        seed=options.seed,
     )
     more = {"levels": found.levels, "cfa": found.cfa}
     return Built(_training(options, pairs, "l2", **more), f"{folder}: {len(still)} static bursts")

@@ -2,7 +2,7 @@
 
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from denoisers.metadata import add_chunks, jpeg_chunks, png_chunks, tiff_options
+from denoisers.tiff_directories import Directory, read_directories, write_directories
 from noisemodel.claims import listed, npz_headers, shortened
 from noisemodel.errors import InputError
 from noisemodel.images import FORMATS, Array, ImageFile, describe_axes, open_image
@@ -22,6 +23,8 @@ from noisemodel.sensor.raw import RAW_SUFFIXES, RawImage, read_raw
 JPEG = (".jpg", ".jpeg")
 SUFFIXES = (*FORMATS, ".npz", *JPEG, *RAW_SUFFIXES)
 TIFF = (".tif", ".tiff")
+KEYED = (".npz", ".h5", ".hdf5")
+ARRAYS = (".npy", *KEYED)
 
 
 @final
@@ -59,10 +62,14 @@ def open_file(path: Path, *, axes: str | None = None, key: str | None = None) ->
     Raises: InputError in one line if it is missing, damaged or of another type.
     """
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise InputError(f"{path} is no image that is read here; known: {', '.join(SUFFIXES)}")
     if not path.is_file():
         raise InputError(f"no such file: {path}; check the path")
+    if suffix not in SUFFIXES:
+        raise InputError(f"{path} is no image that is read here; known: {', '.join(SUFFIXES)}")
+    if key is not None and suffix not in KEYED:
+        raise InputError(f"--key: {path} is one image, only {', '.join(KEYED)} hold arrays by name; leave it out")
+    if axes is not None and suffix not in ARRAYS:
+        raise InputError(f"--axes: {path} says itself what its axes are, only {', '.join(ARRAYS)} do not; leave it out")
     if suffix in RAW_SUFFIXES:
         return _open_raw(path)
     if suffix in JPEG:
@@ -75,6 +82,7 @@ def open_file(path: Path, *, axes: str | None = None, key: str | None = None) ->
             return OpenFile(image, suffix, image.read, partial(_write_png, png_chunks(path)))
         if suffix in TIFF:
             image = replace(image, facts={**image.facts, **tiff_options(path)})
+            return OpenFile(image, suffix, image.read, partial(_write_tiff, image, read_directories(path)))
     return OpenFile(image, suffix, image.read, image.write)
 
 
@@ -93,6 +101,11 @@ def _write_png(chunks: Sequence[tuple[bytes, bytes]], path: Path, pages: Iterabl
     (page,) = pages
     write_png(path, page)
     add_chunks(path, chunks)
+
+
+def _write_tiff(image: ImageFile, directories: Mapping[int, Directory], path: Path, pages: Iterable[Array]) -> None:
+    image.write(path, pages)
+    write_directories(path, directories)
 
 
 def _open_jpeg(path: Path) -> OpenFile:
@@ -151,7 +164,8 @@ def _open_raw(path: Path) -> OpenFile:
     def read() -> Iterator[Array]:
         yield read_raw(path).mosaic
 
-    return OpenFile(image, ".tif", read, image.write, replace(raw, mosaic=raw.mosaic[:0].copy()))
+    write = partial(_write_tiff, image, read_directories(path))
+    return OpenFile(image, ".tif", read, write, replace(raw, mosaic=raw.mosaic[:0].copy()))
 
 
 def _raw_facts(raw: RawImage) -> dict[str, Any]:
@@ -172,12 +186,15 @@ def find_images(given: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path]]
     """Every file with its path below what was given; folders are searched through, hidden files passed over.
 
     Frames of a folder come in the order of the numbers in their names.
-    Raises: InputError for a folder without images, or where the output would land among the inputs.
+    Raises: InputError for a path that is not there, a folder without images, an output among the inputs or in a file.
     """
     place = out.resolve()
-    if out.exists() and not out.is_dir():
-        raise InputError(f"output {out} is a file; name a folder")
+    file = next((part for part in (out, *out.parents) if part.exists() and not part.is_dir()), None)
+    if file is not None:
+        raise InputError(f"output {out} {'is' if file == out else f'lies below {file},'} a file; name a folder")
     for path in given:
+        if not path.exists():
+            raise InputError(f"no such file or folder: {path}; check the path")
         if not path.is_dir():
             if place == path.resolve().parent:
                 raise InputError(f"output folder {out} is the folder of {path}; name another one")

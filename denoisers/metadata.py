@@ -17,12 +17,13 @@ PNG_KEPT = (
     b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"mDCV", b"cLLI", b"sBIT", b"pHYs", b"eXIf", b"tEXt", b"zTXt",
     b"iTXt", b"tIME",
 )  # fmt: skip
-# TIFF tags, by what tifffile calls them when writing; it has no way to write an EXIF directory.
-TIFF_NAMED = {270: "description", 305: "software", 306: "datetime", 34675: "iccprofile"}
+DESCRIPTION, PROFILE, WORDS = 270, 34675, 2  # two TIFF tags that tifffile writes by name; the type of words
+# The other tags that are kept; EXIF and GPS are the work of `denoisers.tiff_directories`.
 TIFF_KEPT = {
-    269: "DocumentName", 271: "Make", 272: "Model", 274: "Orientation", 285: "PageName", 315: "Artist",
-    316: "HostComputer", 700: "XMP", 33421: "CFARepeatPatternDim", 33422: "CFAPattern", 33432: "Copyright",
-    33723: "IPTC", 34377: "Photoshop", 50713: "BlackLevelRepeatDim", 50714: "BlackLevel", 50717: "WhiteLevel",
+    269: "DocumentName", 271: "Make", 272: "Model", 274: "Orientation", 285: "PageName", 305: "Software",
+    306: "DateTime", 315: "Artist", 316: "HostComputer", 700: "XMP", 33421: "CFARepeatPatternDim", 33422: "CFAPattern",
+    33432: "Copyright", 33723: "IPTC", 34377: "Photoshop", 50713: "BlackLevelRepeatDim", 50714: "BlackLevel",
+    50717: "WhiteLevel",
 }  # fmt: skip
 INCH, CENTIMETRE = 2, 3
 
@@ -73,14 +74,25 @@ def tiff_options(path: Path) -> dict[str, Any]:
     """Options of ``TiffWriter.write`` that repeat the tags of the first page: ICC, resolution, words, orientation."""
     with tifffile.TiffFile(path) as tif:
         tags = tif.pages.first.tags
+
+        def value(tag: tifffile.TiffTag) -> Any:
+            """What it holds; words as bytes, for cameras write more than ASCII, and tifffile does not."""
+            if int(tag.dtype) != WORDS:
+                return tag.value
+            tif.filehandle.seek(tag.valueoffset)
+            return tif.filehandle.read(tag.count).rstrip(b"\0")
+
         options: dict[str, Any] = {"software": False}
-        for code, name in TIFF_NAMED.items():
-            if code in tags and tags[code].value:
-                options[name] = tags[code].value
+        if DESCRIPTION in tags and (words := value(tags[DESCRIPTION])):
+            options["description"] = words
+        if PROFILE in tags and tags[PROFILE].value:
+            options["iccprofile"] = tags[PROFILE].value
         if 282 in tags and 283 in tags and all(tags[code].value[1] for code in (282, 283)):
             unit = int(tags[296].value) if 296 in tags else INCH
             options["resolution"] = tags[282].value, tags[283].value
             options["resolutionunit"] = unit
-        kept = (tags[code] for code in TIFF_KEPT if code in tags)
-        options["extratags"] = [(tag.code, int(tag.dtype), tag.count, tag.value, True) for tag in kept]
+        found = [(tags[code], value(tags[code])) for code in TIFF_KEPT if code in tags]
+        options["extratags"] = [
+            (tag.code, int(tag.dtype), tag.count if int(tag.dtype) != WORDS else 0, kept, True) for tag, kept in found
+        ]
         return options

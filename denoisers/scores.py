@@ -49,7 +49,8 @@ def rows(scores: Sequence[Score]) -> list[tuple[str, ...]]:
     means = {key: np.array([np.mean(found, axis=0) for found in images.values()]) for key, images in groups.items()}
     found: list[tuple[str, ...]] = []
     for (method, protocol), values in means.items():
-        gain = values[:, 0] - means[NOISY, protocol][:, 0]
+        with np.errstate(invalid="ignore"):  # a noisy image that is the clean one: infinity less infinity
+            gain = values[:, 0] - means[NOISY, protocol][:, 0]
         cells = [_cell(*mean_and_error(column), digits) for column, digits in ((values[:, 0], 2), (values[:, 1], 4))]
         gained = "" if method == NOISY else _cell(*mean_and_error(gain), 2)
         found.append((method, protocol, str(len(values)), cells[0], gained, cells[1]))

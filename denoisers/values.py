@@ -1,6 +1,7 @@
 """From pixel values to the signals a denoiser knows, and back to the file's own type of values."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import final
 
 import numpy as np
@@ -101,7 +102,7 @@ def values_of(
         own = levels or file.raw.levels
         scale = Scale(own.black_dn, own.white_dn, why="the raw file's levels" if levels is None else "DN")
         below = None if levels or bool((black == black.max()).all()) else black.max() - black
-        return Values(file, scale, True, below, _shift(file.raw.cfa, settings))
+        return Values(file, scale, True, below, _shift(file.raw.cfa, settings, image.path))
     linear = settings.layout != "srgb"
     raw = linear and file.suffix != ".png" and not image.alpha
     known = levels or (settings.levels if linear else None)
@@ -127,7 +128,7 @@ def _check_kind(file: OpenFile, settings: DenoiserSettings) -> None:
         raise InputError(f"{image.path} has {image.channels} channel(s), {trained}; convert it, or use another one")
 
 
-def _shift(cfa: str, settings: DenoiserSettings) -> tuple[int, int]:
+def _shift(cfa: str, settings: DenoiserSettings, path: Path) -> tuple[int, int]:
     """Rows and columns to put before a mosaic of ``cfa``, so that it begins as the denoiser's."""
     if settings.cfa is None or settings.cfa == cfa:
         return 0, 0
@@ -135,7 +136,7 @@ def _shift(cfa: str, settings: DenoiserSettings) -> tuple[int, int]:
     for shift in ((0, 1), (1, 0), (1, 1)):
         if "".join(np.roll(cells, shift, (0, 1)).ravel()) == settings.cfa:
             return shift
-    raise InputError(f"its colours are {cfa}, the denoiser was trained on {settings.cfa}; use another one")
+    raise InputError(f"the colours of {path} are {cfa}, the denoiser was trained on {settings.cfa}; use another one")
 
 
 def _tiled(cell: Tensor, height: int, width: int) -> Tensor:

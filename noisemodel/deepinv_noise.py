@@ -24,7 +24,7 @@ class CameraNoiseModel(NoiseModel):
     Args:
         model: a noise model, or the path of one.
         rng: where numbers come from, on the images' device; without it from torch's own generator.
-        exact, iso, params, srgb, per_channel, origin: as `noisemodel.transforms.CameraNoise`.
+        exact, iso, params, srgb, per_channel, origin, validate: as `noisemodel.transforms.CameraNoise`.
     """
 
     def __init__(

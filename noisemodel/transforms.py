@@ -45,6 +45,8 @@ class CameraNoise:
         srgb: images are display-encoded: decode, add noise to linear light, encode.
         per_channel: let a mosaic model treat each colour of a picture as a sensor (approximate).
         origin: sensor pixel (row, column) of the images' corner.
+        validate: whether images that hold NaN or infinite values are refused; None: those on the CPU. On a GPU the
+            answer is waited for at each call, so that the work behind it does not run ahead.
     Raises: InputError for a model that cannot be read, an unknown parameter, or an empty range.
     """
 
@@ -59,11 +61,12 @@ class CameraNoise:
         srgb: bool = False,
         per_channel: bool = False,
         origin: Origin = (0, 0),
+        validate: bool | None = None,
     ) -> None:
         """Read or copy the model, and check the parameters' names."""
         self.model = _own(model, iso)
         self.exact, self.seed, self.srgb, self.per_channel, self.origin = exact, seed, srgb, per_channel, origin
-        self.params, self.calls = dict(params or {}), 0
+        self.params, self.calls, self.validate = dict(params or {}), 0, validate
         known = [parameter.name for parameter in self.model.physical.parameters_table()]
         for name, value in self.params.items():
             if name not in known:
@@ -78,7 +81,7 @@ class CameraNoise:
             inputs: tensors [fraction of white, floating point], or samples that hold them.
             generator: where to draw from instead of the transform's own streams, on the images' device.
         Returns: what was given, noisy.
-        Raises: InputError for integer images, other shapes, or a sample without an image.
+        Raises: InputError for integer images, other shapes, NaN (see ``validate``), or a sample without an image.
         """
         sample = inputs if len(inputs) != 1 else inputs[0]
         images = _images(sample)
@@ -110,6 +113,8 @@ class CameraNoise:
         clean = _plain(image)
         if not clean.is_floating_point():
             raise InputError(f"images must be floats in [0, 1], got {clean.dtype}; use v2.ToDtype(float32, scale=True)")
+        if self.validate or (self.validate is None and clean.device.type == "cpu"):
+            _refuse_nan(clean)
         batch = _with_batch(clean, video=type(image).__name__ == "Video")
         self.model.to(batch.device)
         signal = decode_srgb(batch) if self.srgb else batch
@@ -162,6 +167,14 @@ def _with_batch(image: Tensor, video: bool) -> Tensor:
     if image.ndim in (4, 5):
         return image
     raise InputError(f"images are (C, H, W), (N, C, H, W) or (N, T, C, H, W), got {tuple(image.shape)}; add the axes")
+
+
+def _refuse_nan(image: Tensor) -> None:
+    """Raise InputError for NaN and infinity: they show in the sum, which is quicker than a look at each value."""
+    total = image.detach().sum(dtype=torch.promote_types(image.dtype, torch.float32))
+    if not bool(total.isfinite()) and (bad := int((~image.isfinite()).sum())):
+        got = f"{bad} of {image.numel()} values"
+        raise InputError(f"images must be finite, got NaN or infinity in {got}; repair them, or say validate=False")
 
 
 def _plain(image: Tensor) -> Tensor:

@@ -1,34 +1,21 @@
-"""denoise.py: what comes out is what went in, but for the noise: type, bit depth, metadata, places, levels."""
+"""denoise.py: what comes out is what went in, but for the noise: type, bit depth, places, levels."""
 
-from functools import cache
 from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 import tifffile
 import torch
-from PIL import Image, ImageCms
+from denoising import RNG, Halved, Use, draw, read, run, write
 from raw_files import CFAS, codes, write_dng
 from torch import Tensor, nn
 
 import denoise
-from denoisers import Denoiser, DenoiserSettings
 from denoisers.clips import mirrored, windows
 from noisemodel import Levels, pack_mosaic
-from noisemodel.images import Array
-from noisemodel.png import read_png, write_png
+from noisemodel.png import read_png
 
-RNG = np.random.default_rng(0)
 LEVELS = Levels(64, 4095)
-
-
-class Halved(nn.Module):
-    """x / 2: half of the signal."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x / 2
 
 
 class Frames(nn.Module):
@@ -45,41 +32,9 @@ class Numbers(nn.Module):
         return torch.tensor([0.1, 0.2, 0.3, 0.4]).view(1, 4, 1, 1).expand_as(x)
 
 
-class Use:
-    """Lets the program load a denoiser made here; counts the most pixels it was asked for at once."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.monkeypatch, self.largest = monkeypatch, 0
-
-    def __call__(self, network: nn.Module, **settings: Any) -> None:
-        given = {"method": "n2n", "network": "unet", "channels": 3, "layout": "srgb", **settings}
-        denoiser = Denoiser(DenoiserSettings(**given), network).eval()
-        plain = denoiser.denoise
-
-        def counted(images: Tensor) -> Tensor:
-            self.largest = max(self.largest, images.shape[-1] * images.shape[-2])
-            return plain(images)
-
-        self.monkeypatch.setattr(denoiser, "denoise", counted)
-        self.monkeypatch.setattr(denoise, "load_denoiser", lambda path: denoiser)
-
-
 @pytest.fixture
 def use(monkeypatch: pytest.MonkeyPatch) -> Use:
     return Use(monkeypatch)
-
-
-def run(tmp_path: Path, *words: object) -> Path:
-    """Denoise into a folder, which is given back."""
-    out = tmp_path / "out"
-    assert denoise.main(["model", *map(str, words), "-o", str(out)]) == 0
-    return out
-
-
-def draw(shape: tuple[int, ...], dtype: str) -> Array:
-    if dtype.startswith("float"):
-        return RNG.random(shape).astype(dtype)
-    return RNG.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
 
 
 FILES: dict[str, tuple[tuple[int, ...], str]] = {
@@ -100,38 +55,6 @@ FILES: dict[str, tuple[tuple[int, ...], str]] = {
 }
 
 
-def write(path: Path, array: Array) -> Path:
-    suffix = path.suffix.lower()
-    if suffix == ".png":
-        write_png(path, array)
-    elif suffix in (".tif", ".tiff"):
-        tifffile.imwrite(path, array, photometric="rgb" if array.shape[-1] == 3 else "minisblack")
-    elif suffix == ".npz":
-        np.savez_compressed(path, frames=array, exposure_s=np.float64(0.1))
-    elif suffix == ".npy":
-        np.save(path, array)
-    else:
-        with h5py.File(path, "w") as file:
-            file["light"] = array
-    return path
-
-
-def read(path: Path) -> Array:
-    suffix = path.suffix.lower()
-    if suffix == ".png":
-        return read_png(path)
-    if suffix in (".tif", ".tiff"):
-        return np.asarray(tifffile.imread(path))
-    if suffix == ".npz":
-        with np.load(path) as arrays:
-            assert float(arrays["exposure_s"]) == 0.1
-            return np.asarray(arrays["frames"])
-    if suffix == ".npy":
-        return np.asarray(np.load(path))
-    with h5py.File(path) as file:
-        return np.asarray(file["light"])
-
-
 @pytest.mark.parametrize("name", FILES)
 def test_files_keep_type_shape_and_values(name: str, use: Use, tmp_path: Path) -> None:
     shape, dtype = FILES[name]
@@ -150,48 +73,6 @@ def test_alpha_passes_and_light_is_denoised(use: Use, tmp_path: Path) -> None:
     found = read(run(tmp_path, tmp_path / "a.png") / "a.png")
     np.testing.assert_array_equal(found[..., 3], array[..., 3])
     np.testing.assert_allclose(found[..., :3], array[..., :3] / 2, atol=0.51)
-
-
-# Metadata
-
-
-@cache  # it holds the time at which it was made
-def profile() -> bytes:
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-
-
-@pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_pictures_keep_icc_exif_resolution_and_words(suffix: str, use: Use, tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0110], exif[0x0112] = "Acme One", 6
-    more: dict[str, Any] = {"quality": 95} if suffix == ".jpg" else {}
-    picture = Image.fromarray(draw((16, 24, 3), "uint8"))
-    picture.save(tmp_path / f"a{suffix}", icc_profile=profile(), exif=exif, dpi=(300, 300), **more)
-    use(nn.Identity())
-    written = run(tmp_path, tmp_path / f"a{suffix}") / "a.png"
-    with Image.open(written) as found, Image.open(tmp_path / f"a{suffix}") as source:
-        found.load()
-        np.testing.assert_array_equal(np.asarray(found), np.asarray(source))
-        assert found.info["icc_profile"] == profile()
-        assert (found.getexif()[0x0110], found.getexif()[0x0112]) == ("Acme One", 6)
-        assert found.info["dpi"] == pytest.approx((300, 300), abs=0.01)
-
-
-def test_tiff_keeps_icc_resolution_orientation_and_words(use: Use, tmp_path: Path) -> None:
-    options: dict[str, Any] = {
-        "photometric": "rgb", "resolution": (300, 200), "resolutionunit": 2, "description": "a scene",
-        "datetime": "2026:01:02 03:04:05", "software": "scanner 1", "iccprofile": profile(), "metadata": None,
-        "extratags": [(274, "H", 1, 6, True), (271, "s", 0, "Acme", True), (700, "B", 4, b"<x/>", True)],
-    }  # fmt: skip
-    tifffile.imwrite(tmp_path / "a.tif", draw((16, 24, 3), "uint16"), **options)
-    use(nn.Identity())
-    with (
-        tifffile.TiffFile(tmp_path / "a.tif") as a,
-        tifffile.TiffFile(run(tmp_path, tmp_path / "a.tif") / "a.tif") as b,
-    ):
-        theirs, ours = ({tag.name: tag.value for tag in tif.pages.first.tags} for tif in (a, b))
-    moved = {"StripOffsets", "StripByteCounts", "RowsPerStrip"}
-    assert {name: ours.get(name) for name in theirs.keys() - moved} == {n: theirs[n] for n in theirs.keys() - moved}
 
 
 # Raw

@@ -1,5 +1,6 @@
 """denoise.py and bad input: one line that names the remedy, exit code 2, nothing written."""
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,11 @@ CASES = [
     ("grey", "two.npz", (), "holds a, b; name one array with --key"),
     ("grey", "two.npz", ("--key", "c"), "holds a, b; name one array with --key"),
     ("rgb", "text.txt", (), "is no image that is read here; known: .png"),
-    ("rgb", "absent.png", (), "no such file"),
+    ("rgb", "absent.png", (), "no such file or folder: "),
+    ("rgb", "absent", (), "absent; check the path"),
+    ("rgb", "rgb.png", ("--key", "a"), "rgb.png is one image, only .npz, .h5, .hdf5 hold arrays by name; leave it out"),
+    ("rgb", "rgb.png", ("--axes", "HWC"), "rgb.png says itself what its axes are"),
+    ("rgb", "rgb.png", ("--render",), "is for pictures, which are developed already; leave it out"),
     ("rgb", "empty", (), "holds no images"),
     ("absent", "rgb.png", (), "no such denoiser"),
     ("rgb", "rgb.png", ("--tile", "100"), "--tile must be a multiple of 32"),
@@ -88,9 +93,38 @@ def test_outputs_that_would_meet_or_land_among_the_inputs(folder: Path, capsys: 
         ((given, "-o", given / "o"), "lies in the input folder"),
         ((given / "a.png", "-o", given), "is the folder of"),
         ((given / "a.png", "-o", given / "a.jpg"), "is a file; name a folder"),
+        ((given / "a.png", "-o", given / "a.jpg" / "deep" / "o"), "a.jpg, a file; name a folder"),
+        ((given / "a.png", given / ".." / "in" / "a.png", "-o", folder / "o"), "is given twice; name it once"),
     ):
         assert denoise.main([str(folder / "rgb"), *map(str, words)]) == 2
-        assert message in capsys.readouterr().err
+        err = capsys.readouterr().err
+        assert message in err and err.count("\n") == 1, err
+
+
+def test_what_is_wrong_with_an_image_names_it_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(folder / "nan_rgb.npy", np.full((9, 8, 3), np.nan, np.float32))
+    assert denoise.main([str(folder / "rgb"), str(folder / "nan_rgb.npy"), "-o", str(folder / "once")]) == 2
+    err = capsys.readouterr().err
+    assert err.count("nan_rgb.npy") == 1 and "repair these pixels first" in err
+
+
+def test_a_full_disk_is_told_with_the_files_name(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path, write: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(denoise, "write_atomically", full)
+    assert denoise.main([str(folder / "rgb"), str(folder / "rgb.png"), "-o", str(folder / "full")]) == 2
+    expected = f"cannot write {folder / 'full' / 'rgb.png'}: No space left on device; choose another folder with --out"
+    assert expected in capsys.readouterr().err
+
+
+def test_a_picture_of_one_pixel_is_denoised(folder: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.full((1, 1, 3), 7, np.uint8)).save(tmp_path / "dot.png")
+    assert denoise.main([str(folder / "rgb"), str(tmp_path / "dot.png"), "-o", str(tmp_path / "out")]) == 0
+    with Image.open(tmp_path / "out" / "dot.png") as found:
+        assert found.size == (1, 1)
 
 
 def test_a_single_frame_is_no_clip(

@@ -175,6 +175,11 @@ def test_bad_input_is_one_line(
         assert message in err and err.count("\n") == 1, (message, err)
 
 
+def test_a_noisy_image_that_is_the_clean_one_has_no_gain_and_no_warning() -> None:
+    scores = [Score(method, "float", "a", math.inf, 1.0) for method in ("noisy", "mine")]
+    assert [row[4] for row in rows(scores)] == ["", "nan"]
+
+
 def test_cc15_is_found() -> None:
     if not CC15.is_dir():
         pytest.skip("no ../shared/data/cc15")

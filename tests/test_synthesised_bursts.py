@@ -3,11 +3,14 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+import train_denoiser
 from datasets import load_bursts, simulated_bursts
+from denoisers import load_denoiser
 from denoisers.burst_pairs import BurstPairs
 from noisemodel import InputError, stream
 
@@ -103,6 +106,20 @@ def test_bad_bursts_are_answered_in_one_line(bursts, settings, words):
     with pytest.raises(InputError, match=words) as said:
         BurstPairs(bursts, **{"layout": "planes", "crop": 8, "batch_size": 2, "seed": 0, **settings})
     assert "\n" not in str(said.value)
+
+
+def test_the_video_network_is_trained_on_clips_of_bursts(tmp_path):
+    torch.set_num_threads(1)
+    (tmp_path / "bursts").mkdir()
+    frames = 300 + 50 * torch.rand((7, 64, 64), generator=stream(0, "frames"))
+    np.save(tmp_path / "bursts" / "scene.npy", frames.numpy())
+    words = (
+        f"--num_steps 2 --batch_size 2 --crop_size 16 --width 4 --gpus 0 --network video --layout planes "
+        f"--noise bursts:{tmp_path / 'bursts'} --black_level 256 --white_level 4095 -o {tmp_path / 'run'}"
+    )
+    assert train_denoiser.main(words.split()) == 0
+    settings = load_denoiser(tmp_path / "run").settings
+    assert (settings.network, settings.frames, settings.method) == ("video", 5, "n2n")
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="IMX541's frames are not here")

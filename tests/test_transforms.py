@@ -1,5 +1,6 @@
 """noisemodel.transforms.CameraNoise: the model's law, what a sample keeps, and whose numbers are drawn."""
 
+import math
 import pickle
 import sys
 from collections import OrderedDict
@@ -94,6 +95,32 @@ def test_the_gradient_passes_to_the_image_and_not_to_the_model() -> None:
     CameraNoise(model)(image).sum().backward()
     assert image.grad is not None and bool((image.grad != 0).all())
     assert all(value.grad is None and value.requires_grad for value in model.parameters())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("options", [{}, {"exact": True}, {"srgb": True}, {"validate": True}])
+def test_images_that_are_not_finite_are_refused(value: float, options: dict[str, bool]) -> None:
+    image = torch.full((2, 1, 5, 6), 0.5)
+    image[1, 0, 2, 3] = image[1, 0, 4, 4] = value
+    with pytest.raises(InputError, match="got NaN or infinity in 2 of 60 values; repair them, or say validate=False"):
+        CameraNoise(physical(), **options)(image, 3)
+    noisy, label = CameraNoise(physical(), **{**options, "validate": False})(image[:1], 3)  # type: ignore[arg-type]
+    assert label == 3 and bool(noisy.isfinite().all())
+    assert not bool(CameraNoise(physical(), validate=False)(image).isfinite().all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_large_images_are_no_infinity(dtype: torch.dtype) -> None:
+    image = torch.full((1, 400, 400), 3e38 if dtype == torch.float32 else 6e4, dtype=dtype)
+    transforms._refuse_nan(image)  # their sum is beyond the type
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_values_are_looked_at_when_asked() -> None:
+    image = torch.full((1, 5, 6), math.nan, device="cuda")
+    assert CameraNoise(physical())(image).shape == image.shape
+    with pytest.raises(InputError, match="finite"):
+        CameraNoise(physical(), validate=True)(image)
 
 
 # Samples
