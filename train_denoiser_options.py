@@ -48,7 +48,7 @@ class DenoiserOptions(TrainingOptions, SynthesisOptions, NtganOptions):
     amount: float | None = option(None, "p of the corruption's law; without it the published one")
     font: Path | None = option(None, "corruption text: a .ttf or .otf file; without it DejaVu Sans")
     noise: str | None = option(None, "noise of a camera: a model, KIND:ARGUMENT, or bursts:FOLDER of real bursts")
-    network: str | None = option(None, "unet, srresnet, or video (5 frames: supervised, or n2n on bursts); without it unet")
+    network: str | None = option(None, "unet (default), srresnet, or video (5 frames: supervised, or n2n on bursts)")
     width: int | None = option(None, f"channels of the network; without it {WIDTHS['unet']} (unet)")
     norm: str | None = option(None, f"srresnet: {', '.join(NORMS)}; without it group")
     blocks: int | None = option(None, f"srresnet: residual blocks; without it {BLOCKS}")

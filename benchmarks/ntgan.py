@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from denoisers.ntgan_camera import CameraLaw, camera_noise, demosaic, draw_cameras, mosaic
-from denoisers.ntgan_levels import NoiseLevels, PictureLevels, measure_levels
+from denoisers.ntgan_levels import NoiseLevels, PictureLevels, measure_levels, measured_noise
 from denoisers.ntgan_networks import corrected
 from denoisers.ntgan_pairs import PairLaw, input_noise
 from denoisers.ntgan_step import Rows
@@ -42,6 +42,7 @@ SHOT_GAIN, READ_STD = 0.01, 0.02  # of the synthetic camera, in linear light
 RATIO = 1.5
 ZERO_SHARE = 0.8  # denoising learns faster with more of it; the transfer to M > 0 is not scored here
 Estimate = Callable[[Tensor, int], Tensor]  # noisy (1, 3, H, W), its number -> denoised
+Noise = Callable[[Tensor, int, Rows], list[Tensor]]  # clean crops, step, draws -> two draws of noise
 
 
 class Scene(NamedTuple):
@@ -87,25 +88,45 @@ def crops(pictures: Sequence[Tensor], step: int, purpose: str) -> Tensor:
     return torch.stack([pictures[n][:, top : top + PATCH, left : left + PATCH] for n, top, left in found])
 
 
-class CameraPairs:
-    """Noise2Noise pairs: two independent draws of simulated camera noise on clean crops."""
+class CleanPairs:
+    """Noise2Noise pairs: two independent draws of a noise on clean crops."""
 
     channels, frames, layout = 3, 1, "srgb"
 
-    def __init__(self, pictures: Sequence[Tensor], law: CameraLaw) -> None:
-        self.pictures, self.law = pictures, law
+    def __init__(self, pictures: Sequence[Tensor], noise: Noise) -> None:
+        self.pictures, self.noise = pictures, noise
 
     def pairs(self, step: int, rows: slice) -> Pair:
-        """The same camera twice."""
+        """The same camera or picture twice."""
         clean = crops(self.pictures, step, "n2n crops")
         draws = Rows(BATCH, slice(0, BATCH), stream(0, "n2n noise", step))
-        cameras = draw_cameras(self.law, draws)
-        noisy, target = (clean + camera_noise(clean, cameras, self.law.curves, draws, centred=True) for _ in range(2))
+        noisy, target = (clean + noise for noise in self.noise(clean, step, draws))
         return Pair(noisy.clamp(0, 1)[rows], target[rows])
 
     def validation(self) -> Sequence[Pair]:
         """None."""
         return ()
+
+
+def simulated(law: CameraLaw) -> Noise:
+    """That of simulated cameras, of mean 0."""
+
+    def noise(clean: Tensor, _: int, draws: Rows) -> list[Tensor]:
+        cameras = draw_cameras(law, draws)
+        return [camera_noise(clean, cameras, law.curves, draws, centred=True) for _ in range(2)]
+
+    return noise
+
+
+def measured(noisy: Sequence[Tensor]) -> Noise:
+    """That of random noisy pictures, see `denoisers.ntgan_levels`."""
+    levels = PictureLevels(noisy)
+
+    def noise(clean: Tensor, step: int, draws: Rows) -> list[Tensor]:
+        chosen = torch.randint(len(noisy), (len(clean),), generator=stream(0, "n2n levels", step)).tolist()
+        return [measured_noise(clean, levels(chosen), draws) for _ in range(2)]
+
+    return noise
 
 
 class Bench:
@@ -136,29 +157,28 @@ class Bench:
         asked = NtganOptions(critic_width=CRITIC_WIDTH, noise_ratio=RATIO, curves=self.options.curves, **flags)
         settings = DenoiserSettings("ntgan", "ntgan", 3, "srgb", width=WIDTH)
 
-        measured = PictureLevels(noisy)
+        found = PictureLevels(noisy)
 
         def images(step: int, rows: slice) -> Tensor:
             return crops(noisy, step, "crops")[rows]
 
         def levels(step: int, rows: slice) -> NoiseLevels:
-            return measured([number for number, *_ in places(noisy, step, "crops")[rows]])
+            return found([number for number, *_ in places(noisy, step, "crops")[rows]])
 
         def build(training: TrainingOptions) -> NtganTraining:
             return NtganTraining(settings, images, asked, training, (), levels)
 
         return self.trained(name, build, steps)
 
-    def noise2noise(self, clean: Sequence[Tensor], steps: int) -> Denoiser:
-        """The U-Net on simulated camera noise, of clean pictures."""
-        curves = load_response_curves(self.options.curves) if self.options.curves else gamma_curve()
+    def noise2noise(self, name: str, clean: Sequence[Tensor], noise: Noise, steps: int) -> Denoiser:
+        """The U-Net on clean pictures with a noise."""
         settings = DenoiserSettings("n2n", "unet", 3, "srgb", width=WIDTH)
 
         def build(training: TrainingOptions) -> DenoiserTraining:
-            pairs = CameraPairs(clean, CameraLaw(curves))
-            return DenoiserTraining(build_denoiser(settings, generator=stream(0, "weights")), pairs, training)
+            start = build_denoiser(settings, generator=stream(0, "weights"))
+            return DenoiserTraining(start, CleanPairs(clean, noise), training)
 
-        return self.trained("n2n", build, steps)
+        return self.trained(name, build, steps)
 
     def score(self, data: str, scenes: Sequence[Scene], methods: dict[str, Estimate]) -> None:
         """PSNR and SSIM of every method on every scene, clipped, in float."""
@@ -167,9 +187,7 @@ class Bench:
             for number, scene in enumerate(scenes):
                 with torch.no_grad():
                     found = estimate(scene.noisy, number)
-                found = torch.where(torch.isfinite(found), found, scene.noisy).clamp(
-                    0, 1
-                )  # NLM where it finds no noise
+                found = torch.where(found.isfinite(), found, scene.noisy).clamp(0, 1)  # NLM where it finds no noise
                 figures = {"psnr": float(psnr(found, scene.clean)), "ssim": float(ssim(found, scene.clean))}
                 self.rows.append({"data": data, "method": method, "image": number, **figures})
                 if number in (0, len(scenes) - 1):
@@ -271,8 +289,13 @@ def on_real(bench: Bench, clean: Sequence[Tensor]) -> None:
     """Trained on the noisy pictures of every second PolyU pair, tested on the others and on CC15."""
     options = bench.options
     polyu = real_pairs(options.polyu)
-    full = bench.ntgan("polyu", [read(noisy) for noisy, _ in polyu[::2]], options.steps, zero_share=ZERO_SHARE)
-    methods = {**CLASSICAL, "Noise2Noise, simulated camera noise": of(bench.noise2noise(clean, options.steps))}
+    noisy = [read(file) for file, _ in polyu[::2]]
+    full = bench.ntgan("polyu", noisy, options.steps, zero_share=ZERO_SHARE)
+    law = CameraLaw(load_response_curves(options.curves) if options.curves else gamma_curve())
+    noises = {"simulated camera noise": ("n2n", simulated(law)), "measured noise": ("n2n_measured", measured(noisy))}
+    methods = dict(CLASSICAL)
+    for word, (file, noise) in noises.items():
+        methods[f"Noise2Noise, {word}"] = of(bench.noise2noise(file, clean, noise, options.steps))
     methods["ntgan"] = of(full)
     tests = {"PolyU": polyu[1::2], **({"CC15": real_pairs(options.cc15)} if options.cc15 else {})}
     for name, pairs in tests.items():

@@ -17,10 +17,10 @@ from datasets.mat5 import array_shapes, read_arrays
 from datasets.stacks import ReadCrop, Stack
 from noisemodel.claims import listed
 from noisemodel.errors import InputError
+from noisemodel.png import check_size
 
 WHITE = 255.0
 # The chunk that ends a PNG, and in how many last bytes of the file it is looked for.
-_END, _TAIL = b"IEND", 64
 
 
 @final
@@ -36,7 +36,7 @@ class PngImage(Stack):
 
     def _write(self, file: BinaryIO) -> None:
         """Decode all of it."""
-        with Image.open(self.path) as image:
+        with Image.open(self.path, formats=("PNG",)) as image:
             np.save(file, np.asarray(image), allow_pickle=False)
 
 
@@ -47,13 +47,11 @@ def open_png(path: Path) -> Stack:
     """
     if not path.is_file():
         raise InputError(f"no such file: {path}; is the data set complete?")
-    with reading(path), path.open("rb") as file, Image.open(file, formats=("PNG",)) as image:
+    with reading(path), Image.open(path, formats=("PNG",)) as image:
         if image.mode != "RGB":
             raise InputError(f"{path} must be 8-bit RGB, got mode {image.mode}; fetch it again")
         width, height = image.size
-        file.seek(-min(_TAIL, path.stat().st_size), 2)
-        if _END not in file.read():
-            raise InputError(f"{path} is truncated: no end of the picture; fetch it again")
+        check_size(path, 3 * width * height)
     return PngImage(path, (1, 3, height, width), np.dtype(np.uint8))
 
 

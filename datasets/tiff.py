@@ -12,7 +12,7 @@ import tifffile
 
 from datasets.formats import Facts, check_stack, reading
 from datasets.stacks import JoinedStack, MappedStack, PagedStack, Stack, byte_size
-from noisemodel.claims import check_claim
+from noisemodel.claims import check_claim, cut
 from noisemodel.errors import InputError
 
 TIFF_SUFFIXES = (".tif", ".tiff")
@@ -126,7 +126,7 @@ def _strictly(path: Path) -> Iterator[tifffile.TiffFile]:
     try:
         with tifffile.TiffFile(path) as tif:
             if len(tif.pages) == 0 or complaints:
-                cause = " ".join(" ".join(complaints or ["no pages"]).split())
+                cause = cut(" ".join(complaints or ["no pages"]))
                 raise InputError(f"{path} is damaged: {cause}; copy or write it again")
             yield tif
     finally:

@@ -195,6 +195,7 @@ def build(config: dict[str, Any], tensors: dict[str, Tensor]) -> NoiseGenerator:
         **start,
     )
     model.hold_exactly(physical["fixed"])
+    _check_claimed_network(config, tensors)
     generator = NoiseGenerator(
         model,
         config["network"],
@@ -205,3 +206,12 @@ def build(config: dict[str, Any], tensors: dict[str, Tensor]) -> NoiseGenerator:
     if config.get("iso_law") is not None:
         generator.iso_law = IsoLaw.from_config(config["iso_law"])
     return generator
+
+
+def _check_claimed_network(config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Compare with the weights before a network of any claimed size is built; raises InputError."""
+    if (first := tensors.get("network.enter.body.0.weight")) is None:
+        return
+    claimed = config["unet_width"], config["channels"] * (2 if config["network"] == "Unet_cat" else 1)
+    if tuple(first.shape[:2]) != claimed:
+        raise InputError(f"a network of width and inputs {claimed}, weights of {tuple(first.shape[:2])}")

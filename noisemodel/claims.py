@@ -1,6 +1,8 @@
 """What a file claims to hold, checked against what it is before anything is allocated."""
 
 import math
+import os
+import struct
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -15,6 +17,7 @@ from noisemodel.errors import InputError
 LARGEST_UNPROVEN = 1 << 28  # bytes that are believed without a look at the file
 MOST_PACKED = 1100  # bytes out of one by deflate, which gives 1032 of zeros
 LONGEST_LIST = 200  # characters
+LONGEST_HEADER = 1 << 20  # bytes of a .npy header
 
 
 class ArrayHeader(NamedTuple):
@@ -49,13 +52,22 @@ def check_claim(claimed: int, held: int, path: Path) -> None:
 
 
 def check_hdf5_claim(data: Any, path: Path) -> None:
-    """`check_claim` for an HDF5 dataset: what was never written is filled in when it is read."""
-    check_claim(math.prod(data.shape or ()) * data.dtype.itemsize, data.id.get_storage_size(), path)
+    """`check_claim` for an HDF5 dataset: what was never written is filled in when it is read, chunk by chunk."""
+    shape, chunks, stored = data.shape or (), data.chunks or (), data.id.get_storage_size()
+    if chunks and len(chunks) != len(shape):  # the library would allocate gigabytes
+        raise InputError(f"{path}: {data.name} of shape {shape} in chunks of {chunks} is damaged; write it again")
+    for sizes in (shape, chunks):
+        check_claim(math.prod(sizes) * data.dtype.itemsize, stored, path)
 
 
 def npy_header(stream: BinaryIO | Any) -> ArrayHeader:
     """Header of a .npy stream, left at its first value; raises ValueError, or what numpy raises on damaged text."""
     version = np.lib.format.read_magic(stream)
+    if version != (1, 0):  # numpy would read whatever length is claimed, up to 4 GB
+        (length,) = struct.unpack("<I", stream.read(4).ljust(4, b"\0"))
+        if length > LONGEST_HEADER:
+            raise ValueError(f"a header of {length} bytes")
+        stream.seek(-4, os.SEEK_CUR)
     readers: dict[tuple[int, int], Callable[..., Any]] = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
@@ -114,8 +126,13 @@ def check_finite(tensors: Mapping[str, Tensor], file: Path) -> None:
 
 def shortened(error: BaseException) -> str:
     """What an error of a library says, on one line of at most 200 characters."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text if len(text) <= LONGEST_LIST else f"{text[:LONGEST_LIST]} ..."
+    return cut(f"{type(error).__name__}: {error}")
+
+
+def cut(text: str) -> str:
+    """A text on one line of at most 200 characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_LIST else f"{line[:LONGEST_LIST]} ..."
 
 
 def listed(names: Iterable[str]) -> str:

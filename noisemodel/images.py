@@ -13,7 +13,7 @@ import numpy as np
 import tifffile
 
 from noisemodel import png
-from noisemodel.claims import check_claim, check_hdf5_claim, listed, mapped_npy, shortened
+from noisemodel.claims import check_claim, check_hdf5_claim, cut, listed, mapped_npy, shortened
 from noisemodel.errors import InputError
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -148,7 +148,8 @@ def _tiff(path: Path) -> Iterator[tifffile.TiffFile]:
     try:
         with tifffile.TiffFile(path) as tif:
             if len(tif.pages) == 0 or complaints:
-                raise InputError(f"{path} is damaged: {' '.join(complaints) or 'no pages'}; copy or write it again")
+                cause = cut(" ".join(complaints or ["no pages"]))
+                raise InputError(f"{path} is damaged: {cause}; copy or write it again")
             yield tif
     finally:
         tifffile.logger().removeHandler(handler)

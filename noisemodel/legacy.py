@@ -210,9 +210,9 @@ def read_pattern(path: Path) -> Tensor:
         if math.prod(shapes.get(PATTERN_KEY, ())) > LARGEST_PATTERN:
             raise ValueError(f"{PATTERN_KEY} of shape {shapes[PATTERN_KEY]}")
         found = load_mat(path, [PATTERN_KEY])[PATTERN_KEY]
-        planes = np.moveaxis(np.asarray(found).astype(np.float32), -1, 0) / PATTERN_DN
-        if not np.isfinite(planes).all():
+        if not np.isfinite(found := np.asarray(found)).all():
             raise ValueError("it holds NaN or infinite values")
+        planes = np.moveaxis(found.astype(np.float32), -1, 0) / PATTERN_DN
     except OSError as error:
         raise InputError(f"cannot open {path}: {error.strerror}; check the path and its permissions") from error
     except Exception as error:  # a damaged MAT file raises anything

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from noisemodel.claims import check_plain_file
+from noisemodel.claims import check_plain_file, shortened
 from noisemodel.errors import InputError
 
 LARGEST_BYTES = 1 << 26
@@ -141,7 +141,7 @@ def load_plain_npy(path: Any) -> Any:
     except OSError as error:
         raise InputError(f"cannot open {path}: {error.strerror}; check the path and its permissions") from error
     except Exception as error:  # numpy reads a header as Python's text
-        raise InputError(f"{path} is no .npy file ({' '.join(str(error).split())}); get it from its makers") from error
+        raise InputError(f"{path} is no .npy file ({shortened(error)}); get it from its makers") from error
     if not dtype.hasobject or shape != ():
         raise InputError(f"{path} holds an array of {dtype}, not one pickled dict of parameters; name another file")
     return load_plain_pickle(data, str(path))

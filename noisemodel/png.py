@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from noisemodel.claims import check_claim
 from noisemodel.errors import InputError
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -29,7 +30,28 @@ def png_header(path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
         kind = "has a palette" if colour == 3 else f"is of colour type {colour} and {depth} bit"
         raise InputError(f"{path} {kind}; PNG is read as 8 or 16 bit grey, RGB or RGBA, 8 bit grey+alpha: convert it")
     channels = CHANNELS[colour]
+    check_size(path, width * height * channels * depth // 8)
     return np.dtype(f"uint{depth}"), (height, width) if channels == 1 else (height, width, channels)
+
+
+def check_size(path: Path, claimed: int) -> None:
+    """Raise InputError unless the chunks of a PNG end within it, and can hold the ``claimed`` bytes of its picture.
+
+    Pillow would allocate what a chunk's length says, up to 4 GB.
+    """
+    size = path.stat().st_size
+    check_claim(claimed, size, path)
+    with path.open("rb") as file:
+        at, kind = len(SIGNATURE), b""
+        while kind != b"IEND":
+            file.seek(at)
+            head = file.read(8)
+            length, kind = struct.unpack(">I4s", head.ljust(8, b"\0"))
+            at += length + 12  # length, kind, checksum
+            if len(head) < 8 or at > size:
+                raise InputError(
+                    f"{path} is truncated or damaged: a chunk ends behind its end; write or fetch it again"
+                )
 
 
 def read_png(path: Path) -> Array:

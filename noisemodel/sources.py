@@ -182,7 +182,10 @@ def _eld(text: str, argument: str, settings: Settings) -> NoiseSource:
         if isinstance(error, InputError):
             raise
         raise InputError(f"K must be a number of DN per electron, got {gain!r}") from error
-    model = _built("shot_readtl_row1_uniform", settings, **noise.start_values(settings.levels), **_step(settings))
+    try:
+        model = _built("shot_readtl_row1_uniform", settings, **noise.start_values(settings.levels), **_step(settings))
+    except InputError as error:
+        raise InputError(f"{file} at K = {gain}: {error}") from error
     return ModelSource(text, model, settings.exact, f"K = {gain_dn:g} DN/e- of 14 bits, lambda {noise.shape:.3g}")
 
 

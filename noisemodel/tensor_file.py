@@ -5,7 +5,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from noisemodel.claims import check_finite, check_plain_file
+from noisemodel.claims import check_finite, check_plain_file, shortened
 from noisemodel.errors import InputError
 
 
@@ -27,6 +27,6 @@ def read_tensor_file(file: Path, expected: str, *, what: str, remedy: str) -> tu
                 raise InputError(f"{file}: not {what} (format {found!r}, not {expected!r})")
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{file}: damaged or not a safetensors file ({error}); {remedy}") from error
+        raise InputError(f"{file}: damaged or not a safetensors file ({shortened(error)}); {remedy}") from error
     check_finite(tensors, file)
     return metadata, tensors

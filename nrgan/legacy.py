@@ -16,7 +16,7 @@ from noisemodel.families import FAMILIES
 from noisemodel.legacy_weights import load_weights
 from noisemodel.plain_pickle import LARGEST_BYTES, load_plain_pickle
 from nrgan.models import LearnedNoise, NoiseModel, NoiseSettings, build_noise, check_model
-from nrgan.networks import LATENT, RESIDUAL, Critic, ImageGenerator
+from nrgan.networks import LATENT, RESIDUAL, SIZES, Critic, ImageGenerator
 
 LOG = logging.getLogger("noisemodel")
 ARGS = "args.txt"
@@ -94,6 +94,8 @@ def read_published(path: str | Path) -> Published:
     dataset, model = dataset_of(args), model_of(args)
     _check_params(params, file)
     size, planes, channels = (_whole(params, key, file) for key in ("image_size", "image_channels", "channels"))
+    if size not in SIZES:
+        raise InputError(f"{file.parent / 'netG_params.pkl'}: image_size {size}; known: {', '.join(map(str, SIZES))}")
     settings = NoiseSettings(dataset, model, size=size, planes=planes, channels=channels)
     check_model(dataset, model)
     image = ImageGenerator(size=size, planes=planes, channels=channels, generator=torch.Generator())

@@ -134,6 +134,8 @@ class ImageGenerator(nn.Module):
         super().__init__()
         if size not in SIZES:
             raise InputError(f"images are {', '.join(map(str, SIZES))} pixels high and wide, got {size}; cut or resize")
+        if min(latent, planes, channels) < 1:
+            raise InputError(f"a network needs at least 1 of each: latent {latent}, planes {planes}, width {channels}")
         up = ORDERS[order].up
         self.latent, self.start = latent, (channels, size >> UP_BLOCKS, size >> UP_BLOCKS)
         self.linear1 = nn.Linear(latent, math.prod(self.start))

@@ -62,10 +62,15 @@ class Reading:
             while (line := self._line()) is not None and "end" not in line:
                 if "outcome" in line:
                     found.append(Result(subject, *begun, line["outcome"], line["said"]))
+                    if line["outcome"] == "memory":  # it may not have been given back: others would pay for it
+                        break
                 else:
                     begun = line["kind"], line["name"]
-            if line is not None:
+            if line is not None and "end" in line:
                 return found
+            if line is not None:
+                self._why()
+                continue
             if not begun[0]:
                 self.errors.seek(0)
                 raise RuntimeError(f"{subject}: the reading process died: {self.errors.read()[-3000:].decode()}")

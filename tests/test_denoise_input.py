@@ -29,7 +29,7 @@ CASES = [
     ("mosaic", "over.npy", (), "holds uint16 and the denoiser knows no levels; give --black_level and --white_level"),
     ("mono", "over.npy", (), "values reach 5000, but the white level would be 4095"),
     ("grey", "nan.npy", (), "holds NaN or infinite values"),
-    ("rgb", "broken.png", (), "cannot read"),
+    ("rgb", "broken.png", (), "truncated or damaged"),
     ("rgb", "broken.jpg", (), "cannot read"),
     ("rgb", "broken.npz", (), "cannot read"),
     ("mosaic", "broken.dng", (), "broken.dng"),

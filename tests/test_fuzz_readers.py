@@ -1,6 +1,7 @@
 """Guards of libraries that trust their files: MAT tags, claimed sizes, numbers in pickles; when a soak has grown."""
 
 import importlib.util
+import json
 import pickle
 import struct
 import sys
@@ -10,11 +11,18 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
-from noisemodel import InputError
+import noisemodel
+from noisemodel import InputError, NoiseGenerator, PhysicalNoise
 from noisemodel.claims import check_claim, check_finite, listed, mapped_npy, npz_headers, shortened
+from noisemodel.legacy import read_pattern
 from noisemodel.mat_tags import load_mat, mat_variables
 from noisemodel.plain_pickle import load_plain_pickle
+from noisemodel.png import check_size, write_png
+from noisemodel.tensor_file import read_tensor_file
+from nrgan.networks import ImageGenerator
 
 VALUES = {
     "frames": np.arange(24, dtype=np.uint16).reshape(2, 3, 4),
@@ -112,6 +120,67 @@ def test_messages_stay_one_short_line():
     assert listed([]) == "nothing" and listed(["a", "b\n\x00c"]) == "a, b??c"
     assert len(listed(["x" * 1000])) < 210 and shortened(ValueError("a\nb")) == "ValueError: a b"
     assert len(shortened(ValueError("x" * 1000))) < 210
+
+
+def test_a_header_that_claims_gigabytes_is_not_read(tmp_path):
+    path = tmp_path / "a.npy"
+    for version in ((0, 0), (1, 7), (2, 0), (3, 0)):
+        path.write_bytes(b"\x93NUMPY" + bytes(version) + struct.pack("<I", 0xFFFFFFF0) + bytes(100))
+        with pytest.raises(ValueError, match="a header of 4294967280 bytes"):
+            mapped_npy(path)
+    with path.open("wb") as file:  # a long one is nothing wrong
+        np.lib.format.write_array(file, np.arange(6.0), version=(2, 0))
+    assert np.array_equal(mapped_npy(path), np.arange(6.0))
+
+
+def test_a_chunk_that_claims_gigabytes_is_not_read(tmp_path):
+    path = tmp_path / "a.png"
+    write_png(path, np.zeros((20, 30, 3), np.uint8))
+    data = path.read_bytes()
+    check_size(path, 1800)
+    path.write_bytes(data + bytes(50))  # behind the end anything may be
+    check_size(path, 1800)
+    place = data.index(b"IDAT") - 4
+    for wrong in (data[:place] + b"\xff" + data[place + 1 :], data[:-9], data[: place + 6], data[:-12]):
+        path.write_bytes(wrong)
+        with pytest.raises(InputError, match="truncated or damaged"):
+            check_size(path, 1800)
+    with pytest.raises(InputError, match="claims 30 GB"):
+        check_size(path, 30 * 10**9)
+
+
+def test_a_network_of_a_claimed_size_is_not_built(tmp_path):
+    """Width and inputs are compared with the weights before memory is asked for."""
+    model = NoiseGenerator(PhysicalNoise.from_noiselist("shot_read"), "Unet", channels=1, unet_width=4)
+    file = noisemodel.save(model, tmp_path)
+    with safe_open(file, "pt") as handle:
+        metadata, tensors = handle.metadata(), {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+    for name in ("channels", "unet_width"):
+        config = json.dumps({**json.loads(metadata["config"]), name: 10**9})
+        save_file(tensors, file, metadata={**metadata, "config": config})
+        with pytest.raises(InputError, match=r"width and inputs .*1000000000"):
+            noisemodel.load(file)
+    with pytest.raises(InputError, match="at least 1 of each"):
+        ImageGenerator(planes=0, generator=torch.Generator())
+
+
+def test_errors_of_libraries_are_one_line(tmp_path):
+    assert "\n" not in shortened(ValueError("a\n" * 900)) and len(shortened(ValueError("a " * 900))) < 210
+    file = tmp_path / "a.safetensors"
+    header = b'{"x":{"dtype":"\\n\\n","shape":[1],"data_offsets":[0,4]}}'
+    file.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    with pytest.raises(InputError) as said:
+        read_tensor_file(file, "f", what="it", remedy="none")
+    assert "\n" not in str(said.value) and "unknown variant" in str(said.value)
+
+
+def test_a_signalling_nan_in_a_pattern_is_told_once(tmp_path):
+    """Dividing it would warn."""
+    values = np.zeros((4, 6, 4), np.float32)
+    values.view(np.uint32)[0, 0, 0] = 0x7F800001
+    scipy.io.savemat(tmp_path / "fixed_pattern_noise.mat", {"mean_pattern": values})
+    with pytest.raises(InputError, match=r"fixed_pattern_noise\.mat.* NaN or infinite"):
+        read_pattern(tmp_path / "fixed_pattern_noise.mat")
 
 
 def soak():

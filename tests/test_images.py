@@ -207,7 +207,7 @@ def test_other_kinds_are_refused(tmp_path):
         "bits.png": "colour type 0 and 1 bit",
         "animated.png": "is animated",
         "short.png": "cut short",
-        "cut.png": "cannot read",
+        "cut.png": "truncated or damaged",
         "text.png": "not a PNG",
         "white.tif": "kind MINISWHITE",
         "int.tif": "holds int32",

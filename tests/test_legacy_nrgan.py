@@ -144,7 +144,7 @@ def test_another_run_is_refused_in_one_line(tmp_path, changed, said):
         ({"residual_factor": 1.0}, "residual_factor 1.0 cannot be read"),
         ({"channels": 10**6}, "channels must be a whole number up to 1024"),
         ({"channels": 8}, "not the network that its params name"),
-        ({"image_size": 48}, "32, 64, 128 pixels"),
+        ({"image_size": 48}, "image_size 48; known: 32, 64, 128"),
     ],
 )
 def test_another_network_is_refused_in_one_line(tmp_path, params, said):
