@@ -15,6 +15,7 @@ from datasets.cache import unpacked
 from datasets.formats import reading
 from datasets.frames import Frames
 from datasets.stacks import JoinedStack, ReadCrop, Stack
+from noisemodel.claims import cut
 from noisemodel.errors import InputError
 from noisemodel.sensor import Levels
 from noisemodel.sensor.noise_profile import NoiseProfile, read_noise_profile
@@ -176,7 +177,8 @@ def _check_same(first: tuple[Path, RawFacts], other: tuple[Path, RawFacts]) -> N
     """Raise InputError that names the file whose facts differ from the first one's."""
     for name, was, found in zip(RawFacts._fields, first[1], other[1], strict=True):
         if was != found:
-            raise InputError(f"{name} of {other[0]} is {found}, of {first[0]} {was}; keep them in different folders")
+            here, there = cut(str(found)), cut(str(was))
+            raise InputError(f"{name} of {other[0]} is {here}, of {first[0]} {there}; keep them in different folders")
 
 
 def _cached_facts(file: Path) -> RawFacts:

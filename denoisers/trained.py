@@ -19,6 +19,7 @@ from noisemodel.sensor import Levels
 from noisemodel.tensor_file import read_tensor_file
 
 FORMAT = "denoiser-1"
+MOST_FRAMES = 64
 # Layout -> the channels it can have.
 LAYOUTS = {"srgb": (1, 3), "planes": (1, 3), "mosaic": (4,)}
 
@@ -67,8 +68,9 @@ class DenoiserSettings:
         gain = self.extra.get("amplify", 1.0)
         if not isinstance(gain, int | float) or not 0 < gain < float("inf"):
             raise InputError(f"amplify must be a positive number, got {gain!r}; train again")
-        if min(self.width, self.frames) < 1:
-            raise InputError(f"width and frames must be at least 1, got {self.width} and {self.frames}")
+        if self.width < 1 or not 1 <= self.frames <= MOST_FRAMES:
+            got = f"{self.width} and {self.frames}"
+            raise InputError(f"width must be at least 1, frames from 1 to {MOST_FRAMES}, got {got}")
 
 
 def _unet(settings: DenoiserSettings, generator: torch.Generator) -> nn.Module:

@@ -1,6 +1,7 @@
 """Our checkpoint: one safetensors file with weights, config and provenance. Nothing in it can run code."""
 
 import json
+import math
 import os
 import re
 from collections.abc import Callable
@@ -126,6 +127,7 @@ def read_model(path: str | Path) -> NoiseGenerator:
     try:
         model = build(json.loads(metadata["config"]), tensors)
         model.load_state_dict(tensors)
+        _check_values(model)
     except (
         LookupError,
         TypeError,
@@ -206,6 +208,13 @@ def build(config: dict[str, Any], tensors: dict[str, Tensor]) -> NoiseGenerator:
     if config.get("iso_law") is not None:
         generator.iso_law = IsoLaw.from_config(config["iso_law"])
     return generator
+
+
+def _check_values(model: NoiseGenerator) -> None:
+    """Raise InputError for a parameter that is not finite: a finite logarithm may be one."""
+    for parameter in model.physical.parameters_table():
+        if isinstance(parameter.value, float) and not math.isfinite(parameter.value):
+            raise InputError(f"{parameter.name} is {parameter.value}")
 
 
 def _check_claimed_network(config: dict[str, Any], tensors: dict[str, Tensor]) -> None:

@@ -1,6 +1,7 @@
 """A trained NR-GAN as one safetensors file: the averaged generators and what they were built from."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,6 +95,7 @@ def load_snapshot(path: str | Path) -> NrGan:
             physics = {k.removeprefix(PHYSICS): v for k, v in tensors.items() if k.startswith(PHYSICS)}
             config["start"] = build(config["start"], physics).physical
         settings = NoiseSettings(**config)
+        _check_claimed_network(settings, tensors)
         image = ImageGenerator(
             size=settings.size, planes=settings.planes, channels=settings.channels, generator=torch.Generator()
         )
@@ -111,6 +113,13 @@ def load_snapshot(path: str | Path) -> NrGan:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{file}: weights and config do not fit together ({reason}); use another snapshot") from error
     return NrGan(image.requires_grad_(False), noise.requires_grad_(False), settings, step)
+
+
+def _check_claimed_network(settings: NoiseSettings, tensors: Mapping[str, Tensor]) -> None:
+    """Compare with the weights before networks of any claimed size are built; raises InputError."""
+    claimed, held = (settings.planes, settings.channels), tuple(tensors["image.conv5.weight"].shape[:2])
+    if claimed != held:
+        raise InputError(f"networks of planes and width {claimed}, weights of {held}")
 
 
 def snapshot_file(folder: Path, step: int) -> Path:

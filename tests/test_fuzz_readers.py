@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import noisemodel
+from denoisers import DenoiserSettings
 from noisemodel import InputError, NoiseGenerator, PhysicalNoise
 from noisemodel.claims import check_claim, check_finite, listed, mapped_npy, npz_headers, shortened
 from noisemodel.legacy import read_pattern
@@ -22,7 +23,9 @@ from noisemodel.mat_tags import load_mat, mat_variables
 from noisemodel.plain_pickle import load_plain_pickle
 from noisemodel.png import check_size, write_png
 from noisemodel.tensor_file import read_tensor_file
+from nrgan.models import NoiseSettings, build_noise
 from nrgan.networks import ImageGenerator
+from nrgan.snapshots import NrGan, load_snapshot, save_snapshot
 
 VALUES = {
     "frames": np.arange(24, dtype=np.uint16).reshape(2, 3, 4),
@@ -160,8 +163,26 @@ def test_a_network_of_a_claimed_size_is_not_built(tmp_path):
         save_file(tensors, file, metadata={**metadata, "config": config})
         with pytest.raises(InputError, match=r"width and inputs .*1000000000"):
             noisemodel.load(file)
+    with pytest.raises(InputError, match="frames from 1 to 64"):
+        DenoiserSettings("n2n", "unet", 3, "srgb", frames=10**30)
+    settings = NoiseSettings("cifar10ag25", "sinrgan1", channels=4)
+    image = ImageGenerator(channels=4, generator=torch.Generator())
+    snapshot = tmp_path / "step_000001.safetensors"
+    save_snapshot(NrGan(image, build_noise(settings, seed=0), settings._replace(planes=10**9), 1), snapshot)
+    with pytest.raises(InputError, match=r"planes and width \(1000000000, 4\), weights of \(3, 4\)"):
+        load_snapshot(snapshot)
     with pytest.raises(InputError, match="at least 1 of each"):
         ImageGenerator(planes=0, generator=torch.Generator())
+
+
+def test_parameters_that_are_not_finite_are_refused(tmp_path):
+    """A logarithm of 1e5 is a number, the parameter is not."""
+    model = NoiseGenerator(PhysicalNoise.from_noiselist("shot_read"))
+    model.physical.component("read").log["std"].data.fill_(1e5)
+    with pytest.raises(InputError, match=r"read.std is inf"):
+        noisemodel.load(noisemodel.save(model, tmp_path))
+    with pytest.raises(InputError, match="below 100, got 1e"):
+        PhysicalNoise.from_noiselist("shot_readtl", readtl_lambda=1e300)
 
 
 def test_errors_of_libraries_are_one_line(tmp_path):

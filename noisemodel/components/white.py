@@ -10,6 +10,7 @@ from noisemodel.components.base import NoiseComponent, Params, safe_sqrt, scaled
 from noisemodel.errors import InputError
 from noisemodel.sensor import Crop, Levels
 
+MOST_LAMBDA = 100.0  # U(0, 1) is lambda = 1: beyond it nothing is left of a tail
 UNKNOWN_STEP = 1 / 1023  # of an ADC of which nothing is known: 10 bits [fraction of white]
 ZETA_2, ZETA_3, ZETA_4 = math.pi**2 / 6, 1.2020569031595942, math.pi**4 / 90
 
@@ -89,8 +90,11 @@ class TukeyLambdaRead(NoiseComponent):
         if key != "lambda":
             super().store(key, value)
             return
-        if not value > -0.5 or not math.isfinite(value):
-            raise InputError(f"readtl.lambda must exceed -0.5 (below it the variance is infinite), got {value}")
+        if not -0.5 < value < MOST_LAMBDA:
+            raise InputError(
+                f"readtl.lambda must exceed -0.5 (below it the variance is infinite) and be below {MOST_LAMBDA:g}, "
+                f"got {value}"
+            )
         shifted = value + 0.5
         with torch.no_grad():
             self.raw_lambda.fill_(shifted + math.log(-math.expm1(-shifted)))
