@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from noisemodel.errors import InputError
+from noisemodel.fingerprint import data_files
 from noisemodel.images import FORMATS, open_image
 from nrgan.folders import EIGHT_BIT, PICTURES
 from nrgan.folders import SUFFIXES as EIGHT_BIT_SUFFIXES
@@ -123,7 +124,7 @@ def middle(image: Tensor) -> Tensor:
 
 
 def read_pictures(path: Path | None, channels: int) -> PictureSet:
-    """The images of a folder, its subfolders included, or the embedded ones.
+    """The images of a folder, its subfolders included but for run folders, or the embedded ones.
 
     Args:
         path: the folder; None for scikit-image's pictures: their upper three quarters, at two scales, train.
@@ -134,7 +135,7 @@ def read_pictures(path: Path | None, channels: int) -> PictureSet:
         return _embedded(channels)
     if not path.is_dir():
         raise InputError(f"--data {path} is no folder; name a folder of images, or leave it out for embedded ones")
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    files = sorted(file for _, file in data_files(path) if file.suffix.lower() in SUFFIXES)
     if len(files) < 2:
         raise InputError(
             f"--data {path} has {len(files)} images; two are needed, one is for validation: {', '.join(SUFFIXES)}"

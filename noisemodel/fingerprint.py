@@ -25,7 +25,7 @@ def fingerprint(path: Path) -> dict[str, Any] | None:
     Returns: None where nothing is there, or it cannot be listed: whoever reads the data says so.
     """
     try:
-        found = [(name, file, file.stat().st_size) for name, file in _files(path)]
+        found = [(name, file, file.stat().st_size) for name, file in data_files(path)]
     except OSError:
         return None
     if not found:
@@ -46,8 +46,11 @@ def in_words(found: dict[str, Any]) -> str:
     return f"{files}, {found['bytes']} bytes, digest {str(found['digest'])[:6]}"
 
 
-def _files(path: Path) -> list[tuple[str, Path]]:
-    """Relative name -> file, by name; that of a single file is its ending."""
+def data_files(path: Path) -> list[tuple[str, Path]]:
+    """Relative name -> file, by name; that of a single file is its ending.
+
+    Left out are hidden files, notes, links to folders and run folders inside ``path``, whose pictures are results.
+    """
     if not path.is_dir():
         return [(path.suffix, path)] if path.is_file() else []
     found = []

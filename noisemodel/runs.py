@@ -63,6 +63,8 @@ class RunFolder:
 
         Raises: InputError that says which flag would do.
         """
+        if own := [name for name, place in self.data.items() if place is not None and self._is_here(place)]:
+            raise InputError(f"--{own[0]} {self.path} is where the run is written; give another {self.named}")
         if resume and overwrite:
             raise InputError("--resume goes on with a run, --overwrite replaces it; give one of them")
         if resume:
@@ -101,7 +103,7 @@ class RunFolder:
     def _check_data(self, name: str, kept: Any, before: Any, now: Any) -> None:
         """Refuse data that are not those of the fingerprint ``kept``; what cannot be found is for its reader."""
         place = self.data[name]
-        found = None if place is None else self._fingerprint(place)
+        found = None if place is None else fingerprint(place)
         if found == kept or (found is None and (place is not None or now == before)):
             return
         here, there = (
@@ -113,9 +115,9 @@ class RunFolder:
             "begin again with --overwrite true"
         )
 
-    def _fingerprint(self, place: Path) -> dict[str, Any] | None:
-        """Of the data at ``place``, unless the run is written among them, which changes them."""
-        return None if os.path.realpath(place) == os.path.realpath(self.path) else fingerprint(place)
+    def _is_here(self, place: Path) -> bool:
+        """Whether the run would be written among its data, which changes them."""
+        return place.is_dir() and os.path.realpath(place) == os.path.realpath(self.path)
 
     def _check_steps(self, wanted: Any, done: int | None) -> None:
         """Refuse a goal that lies behind; note one that is reached."""
@@ -164,7 +166,7 @@ class RunFolder:
     def _keep_data(self) -> None:
         """Write what data the run begins with."""
         if self.data:
-            found = {name: None if place is None else self._fingerprint(place) for name, place in self.data.items()}
+            found = {name: None if place is None else fingerprint(place) for name, place in self.data.items()}
             write_atomically(self.data_file, lambda file: file.write_text(json.dumps(found, indent=2) + "\n"))
 
     def _hold(self) -> None:

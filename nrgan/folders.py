@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from noisemodel.errors import InputError
+from noisemodel.fingerprint import data_files
 from noisemodel.streams import stream
 
 Array = np.ndarray[Any, Any]
@@ -57,7 +58,7 @@ def read_folder(path: Path, size: int, split: str) -> Tensor:
     Returns: (N, 3, size, size) uint8.
     Raises: InputError if there is no image, or some cannot be read: it names them.
     """
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    files = sorted(file for _, file in data_files(path) if file.suffix.lower() in SUFFIXES)
     if not files:
         raise InputError(f"{path} has no images; known types: {', '.join(SUFFIXES)}")
     files = files[split_part(len(files), split, str(path))]
