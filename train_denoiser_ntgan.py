@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from denoisers.ntgan_levels import NoiseLevels, PictureLevels
+from denoisers.ntgan_levels import BLOCK, NoiseLevels, PictureLevels
+from denoisers.ntgan_networks import SMALLEST_PATCH
 from denoisers.ntgan_training import NtganTraining
 from denoisers.pairs import Pair
 from denoisers.picture_pairs import Corrupting, as_fractions, crops
 from denoisers.trained import DenoiserSettings
+from noisemodel.errors import InputError
 from noisemodel.streams import stream
 
 if TYPE_CHECKING:
@@ -58,7 +60,10 @@ def build_ntgan_run(
         validation: noisy images with clean ones; may be empty.
         noise: makes ``pictures`` noisy, once; None where they are noisy already.
         width: of the generator.
+    Raises: InputError for crops that are too small for the critic, or for noise to be measured.
     """
+    if options.crop_size < (least := SMALLEST_PATCH if options.gan_weight else BLOCK):
+        raise InputError(f"--method ntgan needs a --crop_size of at least {least}, got {options.crop_size}")
     seen = pictures if noise is None else MadeNoisy(pictures, noise, options.seed)
 
     measured = PictureLevels(seen)

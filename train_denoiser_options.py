@@ -16,6 +16,7 @@ from denoisers.burst_pairs import BurstPairs
 from denoisers.corruption import CORRUPTIONS, Corruption
 from denoisers.losses import LOSSES
 from denoisers.networks import NORMS
+from denoisers.ntgan_levels import BLOCK
 from denoisers.ntgan_training import NtganOptions
 from denoisers.pairs import PairSource
 from denoisers.picture_pairs import CameraCorruption, Corrupting, PairSettings, PicturePairs
@@ -29,7 +30,7 @@ from noisemodel.noise_source import NoiseSource
 from noisemodel.sources import open_source
 from noisemodel.streams import stream
 from train_denoiser_ntgan import build_ntgan_run
-from train_denoiser_pictures import PictureSet, read_pictures
+from train_denoiser_pictures import PictureSet, read_noisy_pictures, read_pictures
 
 BURSTS = "bursts:"
 VIDEO_FRAMES = 5
@@ -184,15 +185,12 @@ def _picture_pairs(
 
 def _ntgan(options: DenoiserOptions, place: str) -> Built:
     """Noise transference: pictures that are noisy already, or were made so once."""
-    if options.crop_size == 0:
-        raise InputError("--method ntgan needs crops of one size: give a positive --crop_size")
-    pictures = read_pictures(options.data, 3)
     width = options.width or WIDTHS["ntgan"]
     if options.data is not None and not _given(options) & {"noise", "corruption", "amount"}:
-        everything = [*pictures.train, *pictures.held_out]
+        everything = read_noisy_pictures(options.data, BLOCK)
         run = build_ntgan_run(options, everything, (), None, width)
         return Built(run, f"{options.data}: {len(everything)} images, taken to be noisy; --corruption adds noise")
-    noise = _noise(options, "cpu")
+    pictures, noise = read_pictures(options.data, 3, BLOCK), _noise(options, "cpu")
     validation = _picture_pairs(options, place, pictures, noise, None, 3).validation()
     run = build_ntgan_run(options, pictures.train, validation, noise.inputs, width)
     return Built(run, f"{pictures.description}; noise, drawn once: {noise.description}")

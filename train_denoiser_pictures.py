@@ -1,6 +1,7 @@
 """Pictures that denoisers are trained on: the images of a folder, or the embedded ones."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, final, overload
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from noisemodel.errors import InputError
 from noisemodel.fingerprint import data_files
-from noisemodel.images import FORMATS, open_image
+from noisemodel.images import FORMATS, ImageFile, open_image
 from nrgan.folders import EIGHT_BIT, PICTURES
 from nrgan.folders import SUFFIXES as EIGHT_BIT_SUFFIXES
 
@@ -72,22 +73,44 @@ class PictureFiles(Sequence[Tensor]):
         return image
 
 
+def picture_size(path: Path) -> tuple[int, int]:
+    """(H, W) as the header says, in either order where EXIF turns it; raises InputError if it cannot be opened."""
+    with _reading(path):
+        if path.suffix.lower() in EIGHT_BIT_SUFFIXES:
+            with Image.open(path) as image:
+                return image.height, image.width
+        found = open_image(path)
+        height, width = (side for axis, side in enumerate(found.page_shape) if axis != _channel_axis(found))
+        return height, width
+
+
+def _channel_axis(found: ImageFile) -> int | None:
+    """The axis of a page's channels, counted from the first."""
+    return None if found.channel_axis is None else found.channel_axis % len(found.page_shape)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """One InputError with the path for whatever a decoder raises."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # decoders raise anything
+        said = " ".join(str(error).replace(f"'{path}'", "it").split()) or type(error).__name__
+        raise InputError(f"cannot read {path} ({said}); repair or remove it") from error
+
+
 def read_picture(path: Path, channels: int) -> Tensor:
     """One image as (C, H, W), uint8 or float fractions of white; raises InputError if it cannot be read."""
-    suffix = path.suffix.lower()
-    try:
-        if suffix in EIGHT_BIT_SUFFIXES:
+    with _reading(path):
+        if path.suffix.lower() in EIGHT_BIT_SUFFIXES:
             with Image.open(path) as image:
                 if image.mode in EIGHT_BIT:
                     upright = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
                     return torch.from_numpy(np.array(upright)).view(*upright.size[::-1], channels).permute(2, 0, 1)
         found = open_image(path)
         page = next(iter(found.read()))
-    except InputError:
-        raise
-    except Exception as error:  # decoders raise anything
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"cannot read {path} ({said}); repair or remove it") from error
     values = page[None] if found.channel_axis is None else np.moveaxis(page, found.channel_axis, 0)[: found.channels]
     return _of_channels(_fractions(values, path), channels, path)
 
@@ -98,6 +121,8 @@ def _fractions(values: Array, path: Path) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values))
     if values.dtype == np.uint16:
         return torch.from_numpy(values.astype(np.float32) / 65535)
+    if not np.isfinite(values).all():
+        raise InputError(f"{path} holds NaN or infinity; repair or remove it")
     low, high = float(values.min()), float(values.max())
     if not (low >= 0 and high <= 1):
         raise InputError(f"{path} must hold fractions of white, got {low:g} to {high:g}; divide by the white level")
@@ -123,27 +148,47 @@ def middle(image: Tensor) -> Tensor:
     return image[:, top : top + LARGEST, left : left + LARGEST]
 
 
-def read_pictures(path: Path | None, channels: int) -> PictureSet:
+def read_pictures(path: Path | None, channels: int, smallest: int = 1) -> PictureSet:
     """The images of a folder, its subfolders included but for run folders, or the embedded ones.
 
     Args:
         path: the folder; None for scikit-image's pictures: their upper three quarters, at two scales, train.
         channels: 1 or 3.
-    Raises: InputError for a folder without two images.
+        smallest: height and width that each of the folder must have [px].
+    Raises: InputError for a folder without two images, or with one that cannot be opened.
     """
     if path is None:
         return _embedded(channels)
-    if not path.is_dir():
-        raise InputError(f"--data {path} is no folder; name a folder of images, or leave it out for embedded ones")
-    files = sorted(file for _, file in data_files(path) if file.suffix.lower() in SUFFIXES)
-    if len(files) < 2:
-        raise InputError(
-            f"--data {path} has {len(files)} images; two are needed, one is for validation: {', '.join(SUFFIXES)}"
-        )
+    files = _found(path, 2, "two are needed, one is for validation", smallest)
     border = len(files) - min(max(len(files) // HELD_OUT, 1), MOST_HELD_OUT)
     train, held_out = PictureFiles(files[:border], channels), PictureFiles(files[border:], channels, middle)
     words = f"{path}: {len(train)} images for training, {len(held_out)} for validation"
     return PictureSet(train, held_out, tuple(str(file) for file in files[:border]), words)
+
+
+def read_noisy_pictures(path: Path, smallest: int) -> PictureFiles:
+    """All images of a folder as RGB, read when they are asked for; none is held out.
+
+    Args:
+        path: the folder.
+        smallest: height and width that each must have [px].
+    Raises: InputError for a folder without an image, with a smaller one, or with one that cannot be opened.
+    """
+    return PictureFiles(_found(path, 1, "one is needed at least", smallest), 3)
+
+
+def _found(path: Path, least: int, why: str, smallest: int) -> list[Path]:
+    """The image files of a folder. Each is opened, so that a bad one is named before training and not in the midst."""
+    if not path.is_dir():
+        raise InputError(f"--data {path} is no folder; name a folder of images, or leave it out for embedded ones")
+    files = sorted(file for _, file in data_files(path) if file.suffix.lower() in SUFFIXES)
+    if len(files) < least:
+        raise InputError(f"--data {path} has {len(files)} images; {why}: {', '.join(SUFFIXES)}")
+    for file in files:
+        height, width = picture_size(file)
+        if min(height, width) < smallest:
+            raise InputError(f"{file} has {height}x{width} px, at least {smallest} are needed; leave it out")
+    return files
 
 
 def _embedded(channels: int) -> PictureSet:

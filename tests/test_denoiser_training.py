@@ -286,6 +286,10 @@ def test_pictures_that_cannot_be_read_are_named(pictures, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="has 0 images; two are needed"):
         read_pictures(tmp_path / "empty", 3)
+    Image.new("RGB", (8, 8)).save(pictures / "a.png")
+    np.save(pictures / "d.npy", np.full((3, 8, 8), np.nan, np.float32))
+    with pytest.raises(InputError, match=r"d\.npy holds NaN or infinity; repair or remove it"):
+        _ = read_pictures(pictures, 3).train[2]
     np.save(pictures / "d.npy", np.full((3, 8, 8), 200.0, np.float32))
     with pytest.raises(InputError, match="must hold fractions of white, got 200 to 200"):
         _ = read_pictures(pictures, 3).train[2]
