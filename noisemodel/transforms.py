@@ -47,7 +47,8 @@ class CameraNoise:
         origin: sensor pixel (row, column) of the images' corner.
         validate: whether images that hold NaN or infinite values are refused; None: those on the CPU. On a GPU the
             answer is waited for at each call, so that the work behind it does not run ahead.
-    Raises: InputError for a model that cannot be read, an unknown parameter, or an empty range.
+    Raises: InputError for a model that cannot be read, an unknown parameter, a value that no law allows, or an empty
+        range.
     """
 
     def __init__(
@@ -73,6 +74,10 @@ class CameraNoise:
                 raise InputError(f"unknown parameter {name!r}; known: {', '.join(known)}")
             if isinstance(value, tuple) and not (len(value) == 2 and 0 < value[0] <= value[1]):
                 raise InputError(f"the range of {name} must be (low, high) with 0 < low <= high, got {value}")
+            lowest = -0.5 if name.endswith(".lambda") else 0.0
+            given = torch.as_tensor(value, dtype=torch.float64)
+            if not bool((given.isfinite() & (given >= lowest)).all()):
+                raise InputError(f"{name} must be finite and at least {lowest:g}, got {value}; give another value")
 
     def __call__(self, *inputs: Any, generator: torch.Generator | None = None) -> Any:
         """Add noise to the images among ``inputs``; several inputs are one sample, as (image, label).
@@ -155,7 +160,10 @@ def _each(value: Value, signal: Tensor, draws: torch.Generator) -> Tensor:
         low, high = value
         share = torch.rand(count, generator=draws, device=draws.device).to(signal)
         return low * (high / low) ** share
-    return torch.as_tensor(value).to(signal).expand(count)
+    values = torch.as_tensor(value).to(signal)
+    if values.ndim > 1 or values.numel() not in (1, count):
+        raise InputError(f"parameters have one value, or one for each of {count} images, got {tuple(values.shape)}")
+    return values.expand(count)
 
 
 def _with_batch(image: Tensor, video: bool) -> Tensor:

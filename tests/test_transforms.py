@@ -257,8 +257,20 @@ def test_bad_samples(sample: Any, message: str) -> None:
 
 @pytest.mark.parametrize(
     ("params", "message"),
-    [({"read": 0.1}, "unknown parameter 'read'; known: read.std"), ({"read.std": (0.2, 0.1)}, "the range of read.std")],
+    [
+        ({"read": 0.1}, "unknown parameter 'read'; known: read.std"),
+        ({"read.std": (0.2, 0.1)}, "the range of read.std"),
+        ({"read.std": -0.1}, "read.std must be finite and at least 0, got -0.1"),
+        ({"read.std": float("nan")}, "read.std must be finite"),
+        ({"read.std": (0.1, float("inf"))}, "read.std must be finite"),
+        ({"read.std": torch.tensor([0.1, -0.1])}, "read.std must be finite"),
+    ],
 )
 def test_bad_parameters(params: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         CameraNoise(physical(), params=params)
+
+
+def test_values_for_another_number_of_images() -> None:
+    with pytest.raises(InputError, match=r"one for each of 3 images, got .2,."):
+        CameraNoise(physical(), params={"read.std": torch.tensor([0.1, 0.2])})(torch.zeros(3, 1, 4, 4))
