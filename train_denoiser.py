@@ -28,7 +28,7 @@ def train(options: DenoiserOptions) -> None:
     with before_training(console.print):
         devices = choose_devices(options.device, options.gpus, options.nodes, options.nr, options.batch_size)
         data = {"data": options.data, "noise": noise_path(options.noise)}
-        folder = RunFolder(options.output_directory, MAY_CHANGE, "output_directory", data, "num_steps")
+        folder = RunFolder(options.output_directory, MAY_CHANGE, "-o", data, "num_steps")
         if is_first_process(options.nr):
             folder.check(to_dict(options), resume=options.resume, overwrite=options.overwrite)
         training = prepare(options, devices, console)
@@ -58,8 +58,10 @@ def noise_path(noise: str | None) -> Path | None:
         return None
     if Path(noise).exists():
         return checkpoint_file(noise)
-    place = noise.partition(":")[2]
-    return Path(place) if place and Path(place).exists() else None
+    kind, _, argument = noise.partition(":")
+    fields = argument.split(",")  # a path may have commas: the longest that is there
+    places = [",".join(fields[:count]) for count in range(len(fields), 0, -1)]
+    return next((Path(place) for place in places if kind and place and Path(place).exists()), None)
 
 
 def prepare(options: DenoiserOptions, devices: Sequence[int], console: Console) -> Any:

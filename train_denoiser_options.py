@@ -259,7 +259,8 @@ def _training(options: DenoiserOptions, pairs: PairSource, loss: str, **facts: A
     """The network that the options ask for, and its training."""
     network = options.network or "unet"
     if (network == "video") != (pairs.frames > 1) or network == "ntgan":
-        raise InputError(f"--network {network} does not fit --method {options.method}; use unet or srresnet")
+        more = "" if network == "ntgan" else ", or clips: --noise bursts:FOLDER, or --method supervised"
+        raise InputError(f"--network {network} does not fit --method {options.method}; use unet or srresnet{more}")
     extra = {**facts.pop("extra", {}), **({"blocks": options.blocks or BLOCKS} if network == "srresnet" else {})}
     settings = DenoiserSettings(
         method=options.method,

@@ -34,6 +34,13 @@ from noisemodel.errors import InputError
 from noisemodel.lightning_parts import diverged
 from noisemodel.streams import stream
 
+# Option -> the value of another with which nothing comes of it.
+WITHOUT_EFFECT: dict[str, tuple[str, Any]] = {
+    "noise_ratio": ("input_noise", "drawn"),
+    "ratio_spread": ("input_noise", "drawn"),
+    "critic_width": ("gan_weight", 0),
+    "critic_lr": ("gan_weight", 0),
+}
 REMEDY = "give a smaller --learning_rate or --critic_lr"
 NoisyImages = Callable[[int, slice], Tensor]  # step, rows of its global batch -> (N, 3, H, W) noisy images in [0, 1]
 Levels = Callable[[int, slice], NoiseLevels]  # likewise -> those of the pictures that the images were cut from
@@ -65,6 +72,9 @@ class NtganOptions:
     def check_ntgan(self) -> None:
         """Refuse figures that no run can use; files are read by `step_settings`."""
         PairLaw(CameraLaw(gamma_curve(), self.sigma_s, self.sigma_c, self.mosaic_share), **self._pair_law())
+        for name, (other, value) in WITHOUT_EFFECT.items():
+            if getattr(self, other) == value and getattr(self, name) != getattr(NtganOptions(), name):
+                raise InputError(f"--{name} has no effect with --{other} {value}; leave one of them out")
         least = {"refine_stages": 0, "gan_weight": 0, "low_pass_weight": 0, "critic_width": 1, "critic_lr": 0}
         for name, low in least.items():
             if not low <= getattr(self, name) < torch.inf:

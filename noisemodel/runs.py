@@ -86,8 +86,9 @@ class RunFolder:
         before = _read_json(self.config_file)
         kept = self._kept_data()
         moved = {name for name, found in kept.items() if found is not None and self.data.get(name) is not None}
-        for name in sorted(config.keys() - self.may_change - moved):
-            if before.get(name) != config[name]:
+        for name in sorted(config.keys() - self.may_change):
+            beside = _beside_path if name in moved else str
+            if beside(str(before.get(name))) != beside(str(config[name])):
                 raise InputError(f"--{name} was {before.get(name)!r} when {self.path} began, now {config[name]!r}")
         for name in sorted(kept.keys() & self.data.keys()):
             self._check_data(name, kept[name], before.get(name), config.get(name))
@@ -203,6 +204,12 @@ class RunFolder:
                 return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(handle)]
         except (OSError, ValueError, TypeError, csv.Error) as error:
             raise InputError(f"{self.metrics_file} is damaged ({shortened(error)}); start a new run") from error
+
+
+def _beside_path(text: str) -> tuple[str, str]:
+    """What an option KIND:PATH,ARGUMENTS says beside its path, which may move; "" twice for a path alone."""
+    kind, colon, rest = text.partition(":")
+    return (kind, rest.partition(",")[2]) if colon else ("", "")
 
 
 def _read_json(file: Path) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from noisemodel.errors import InputError
+
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -38,9 +40,17 @@ def before_training(say: Callable[[str], Any]) -> Iterator[None]:
 
 @contextmanager
 def in_training(say: Callable[[str], Any], resume_file: Path) -> Iterator[None]:
-    """Say how to go on where a signal ended the steps (`noisemodel.lightning_parts.run_fit`)."""
+    """Say how to go on where a signal or a full disk ended the steps (`noisemodel.lightning_parts.run_fit`).
+
+    Raises: KeyboardInterrupt as it came; InputError for an OSError of a named file.
+    """
     try:
         yield
+    except OSError as error:
+        if not error.filename:
+            raise
+        state = f"the last state is whole, --resume goes on from {resume_file}" if resume_file.is_file() else "no state"
+        raise InputError(f"{error.strerror}: {error.filename}; make room or allow it ({state})") from error
     except KeyboardInterrupt:
         state = f"--resume goes on from the last state in {resume_file}"
         say(f"stopped; {state if resume_file.is_file() else 'there is no state yet to go on from'}")

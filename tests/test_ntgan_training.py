@@ -197,11 +197,19 @@ def test_images_that_cannot_be_learned_from(images, said):
         {"refine_stages": -1},
         {"gan_weight": -1.0},
         {"sigma_c": -0.1},
+        {"input_noise": "drawn", "ratio_spread": 0.5},
+        {"gan_weight": 0.0, "critic_lr": 1e-3},
     ],
 )
 def test_flags_that_no_run_can_use(wrong):
     with pytest.raises(InputError):
         NtganOptions(**wrong).check_ntgan()
+
+
+def test_flags_that_go_together():
+    NtganOptions(input_noise="drawn").check_ntgan()
+    NtganOptions(gan_weight=0.0).check_ntgan()
+    NtganOptions(ratio_spread=0.5, critic_lr=1e-3).check_ntgan()
 
 
 def test_curves_come_from_the_file(tmp_path: Path):

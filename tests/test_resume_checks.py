@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import training_runs as runs
+from fuzz_models import write_eld
 from PIL import Image
 
 import train_denoiser
@@ -157,3 +158,21 @@ def test_embedded_pictures_are_data_too(tmp_path: Path, capsys: pytest.CaptureFi
     assert train_denoiser.main([*words, "2", "--resume", "--data", str(pictures)]) == 2
     assert f"now {pictures} (3 files" in (said := capsys.readouterr().err) and "then no path; give the same" in said
     assert train_denoiser.main([*words, "2", "--resume"]) == 0
+
+
+def test_files_of_noise_with_arguments_may_move_and_keep_their_arguments(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    write_eld(tmp_path / "here")
+    shutil.copy(tmp_path / "here" / "eld.npy", tmp_path / "there" / "a, b.npy")
+    words = [*denoiser_words(tmp_path / "run"), "--num_steps"]
+    assert train_denoiser.main([*words, "1", "--noise", f"eld:{tmp_path}/here/eld.npy,1.5"]) == 0
+    assert json.loads((tmp_path / "run" / "data.json").read_text())["noise"]["files"] == 1
+    assert train_denoiser.main([*words, "2", "--noise", f"eld:{tmp_path}/here/eld.npy,2.5", "--resume"]) == 2
+    assert "--noise was 'eld:" in capsys.readouterr().err
+    shutil.move(tmp_path / "here" / "eld.npy", tmp_path / "there" / "eld.npy")
+    assert train_denoiser.main([*words, "2", "--noise", f"eld:{tmp_path}/there/eld.npy,1.5", "--resume"]) == 0
+    assert train_denoiser.noise_path(f"eld:{tmp_path}/there/a, b.npy,1.5") == tmp_path / "there" / "a, b.npy"
+    assert train_denoiser.noise_path("gaussian:0.1") is None

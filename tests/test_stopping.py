@@ -1,5 +1,6 @@
 """Signals, full disks, divergence, two runs in one folder: a training run ends with its state saved and one line."""
 
+import errno
 import gc
 import importlib
 import logging
@@ -8,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +31,14 @@ from noisemodel.stopping import before_training
 
 ROOT = Path(__file__).parents[1]
 STEPS = 6
+
+
+@pytest.fixture(autouse=True)
+def interrupts_are_heard() -> Iterator[None]:
+    """Tests that run in the background of a script begin with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)
@@ -266,3 +276,20 @@ def test_a_full_disk_keeps_the_state_before(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert file.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["resume.ckpt"]
+
+
+def test_a_disk_that_fills_in_training_says_that_the_state_is_whole(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(out / "metrics.csv"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        at_step(patch, RunFolder, "add_metrics", 3, full)
+        assert train_nrgan.main(nrgan_words(out, images, "--checkpoint_interval 1")) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"No space left on device: {out}/metrics.csv; make room" in said
+    assert f"the last state is whole, --resume goes on from {out}/resume.ckpt" in said
+    assert train_nrgan.main(nrgan_words(out, images, "--checkpoint_interval 1 --resume")) == 0
