@@ -7,12 +7,13 @@ from typing import Any, NamedTuple, final, overload
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ImageOps
 from torch import Tensor
 
 from noisemodel.errors import InputError
 from noisemodel.fingerprint import data_files
 from noisemodel.images import FORMATS, ImageFile, open_image
+from noisemodel.png import open_picture
 from nrgan.folders import EIGHT_BIT, PICTURES
 from nrgan.folders import SUFFIXES as EIGHT_BIT_SUFFIXES
 
@@ -77,7 +78,7 @@ def picture_size(path: Path) -> tuple[int, int]:
     """(H, W) as the header says, in either order where EXIF turns it; raises InputError if it cannot be opened."""
     with _reading(path):
         if path.suffix.lower() in EIGHT_BIT_SUFFIXES:
-            with Image.open(path) as image:
+            with open_picture(path) as image:
                 return image.height, image.width
         found = open_image(path)
         height, width = (side for axis, side in enumerate(found.page_shape) if axis != _channel_axis(found))
@@ -105,7 +106,7 @@ def read_picture(path: Path, channels: int) -> Tensor:
     """One image as (C, H, W), uint8 or float fractions of white; raises InputError if it cannot be read."""
     with _reading(path):
         if path.suffix.lower() in EIGHT_BIT_SUFFIXES:
-            with Image.open(path) as image:
+            with open_picture(path) as image:
                 if image.mode in EIGHT_BIT:
                     upright = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
                     return torch.from_numpy(np.array(upright)).view(*upright.size[::-1], channels).permute(2, 0, 1)

@@ -54,6 +54,18 @@ def check_size(path: Path, claimed: int) -> None:
                 )
 
 
+def open_picture(path: Path) -> Image.Image:
+    """A picture of any type that Pillow opens, not yet decoded; of a PNG `check_size`, for 1 bit a pixel at least."""
+    picture = Image.open(path)
+    if picture.format == "PNG":
+        try:
+            check_size(path, picture.width * picture.height // 8)
+        except InputError:
+            picture.close()
+            raise
+    return picture
+
+
 def read_png(path: Path) -> Array:
     """The picture, in the type and shape that `png_header` tells.
 

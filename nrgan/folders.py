@@ -15,6 +15,7 @@ from torch import Tensor
 
 from noisemodel.errors import InputError
 from noisemodel.fingerprint import data_files
+from noisemodel.png import open_picture
 from noisemodel.streams import stream
 
 Array = np.ndarray[Any, Any]
@@ -82,7 +83,7 @@ def read_folder(path: Path, size: int, split: str) -> Tensor:
 
 def _square(path: Path, size: int) -> Array:
     """One image as (3, size, size)."""
-    with Image.open(path) as image:
+    with open_picture(path) as image:
         if image.mode not in EIGHT_BIT:
             raise ValueError(f"mode {image.mode}, not 8 bit; give such images as an array of fractions of white")
         upright = ImageOps.exif_transpose(image).convert("RGB")

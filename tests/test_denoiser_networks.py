@@ -134,7 +134,7 @@ def test_bad_files_are_told_in_one_line(tmp_path, write, said):
         ({"network": "resnet"}, "unknown network 'resnet'; known: unet"),
         ({"layout": "bayer"}, "unknown layout 'bayer'"),
         ({"channels": 3, "layout": "mosaic"}, 'layout "mosaic" has 4 channels, got 3'),
-        ({"width": 0}, "width and frames must be at least 1"),
+        ({"width": 0}, "width must be at least 1, frames from 1 to 64"),
     ],
 )
 def test_settings_that_make_no_denoiser_are_refused(options, said):

@@ -21,11 +21,13 @@ from noisemodel.claims import check_claim, check_finite, listed, mapped_npy, npz
 from noisemodel.legacy import read_pattern
 from noisemodel.mat_tags import load_mat, mat_variables
 from noisemodel.plain_pickle import load_plain_pickle
-from noisemodel.png import check_size, write_png
+from noisemodel.png import check_size, read_png, write_png
 from noisemodel.tensor_file import read_tensor_file
+from nrgan.folders import read_folder
 from nrgan.models import NoiseSettings, build_noise
 from nrgan.networks import ImageGenerator
 from nrgan.snapshots import NrGan, load_snapshot, save_snapshot
+from train_denoiser_pictures import read_picture
 
 VALUES = {
     "frames": np.arange(24, dtype=np.uint16).reshape(2, 3, 4),
@@ -148,6 +150,13 @@ def test_a_chunk_that_claims_gigabytes_is_not_read(tmp_path):
         path.write_bytes(wrong)
         with pytest.raises(InputError, match="truncated or damaged"):
             check_size(path, 1800)
+        for read in (
+            read_png,
+            lambda path: read_picture(path, 3),
+            lambda path: read_folder(path.parent, 32, "test"),
+        ):
+            with pytest.raises(InputError, match=r"truncated or damaged|cannot read"):
+                read(path)
     with pytest.raises(InputError, match="claims 30 GB"):
         check_size(path, 30 * 10**9)
 

@@ -75,7 +75,7 @@ CASES = {
     "planes nowhere.png -o out": "no such file: nowhere.png",
     "planes empty -o out": "empty holds no images (.png",
     "planes photo.jpg -o out": "photo.jpg is no image that can be written back",
-    "planes cut.png -o out": "cannot read cut.png",
+    "planes cut.png -o out": "cut.png is truncated or damaged",
     "planes cut.npy -o out": "cannot read cut.npy",
     "planes palette.png -o out": "has a palette",
     "planes objects.npy -o out": "cannot read objects.npy",
