@@ -1,5 +1,8 @@
 """Remove noise from pictures, raw files and bursts with a trained denoiser: `denoise.py RUN IMAGES -o OUT`."""
 
+import noisemodel  # noqa: F401 - before torch: it says how threads wait
+
+# isort: split
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby, islice

@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         got = f"unknown command {words[0]!r}" if words else "no command"
         print(f"evaluate.py: error: {got}; known: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
+    import_module("noisemodel")  # before torch
     return int(import_module(COMMANDS[words[0]].module).main(words[1:]))
 
 

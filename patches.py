@@ -1,5 +1,8 @@
 """Cut real noisy frames (bursts, raw files, SIDD) into patches that train_nrgan.py learns from."""
 
+import noisemodel  # noqa: F401 - before torch: it says how threads wait
+
+# isort: split
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

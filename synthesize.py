@@ -1,5 +1,8 @@
 """Noisy versions of clean images or raw, by a learned model or another source: `synthesize.py NOISE IMAGES -o OUT`."""
 
+import noisemodel  # before torch: it says how threads wait
+
+# isort: split
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +20,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-import noisemodel
 from noisemodel import InputError, Levels, commandline
 from noisemodel.checkpoint import write_atomically
 from noisemodel.commandline import REQUIRED, argument, option

@@ -1,5 +1,8 @@
 """Learn a camera's noise from frames: closed-form start, adversarial training, and a table of what was found."""
 
+import noisemodel  # noqa: F401 - before torch: it says how threads wait
+
+# isort: split
 import math
 import time
 from collections.abc import Mapping, Sequence

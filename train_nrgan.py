@@ -1,5 +1,8 @@
 """Learn clean images and their noise from noisy images alone: NR-GAN, its rivals, and the physical prior."""
 
+import noisemodel  # before torch: it says how threads wait
+
+# isort: split
 import math
 import shutil
 import time
@@ -13,7 +16,6 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 from rich.table import Table
 
-import noisemodel
 from noisemodel.checkpoint import checkpoint_file
 from noisemodel.commandline import argument, option, run, to_dict
 from noisemodel.devices import choose_devices, is_first_process

@@ -1,5 +1,8 @@
 """Show a noise model beside real noise: PNG panels or one HTML page, a parameter table, and the figures as JSON."""
 
+import noisemodel  # before torch: it says how threads wait
+
+# isort: split
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -12,7 +15,6 @@ import torch
 from matplotlib.figure import Figure
 from rich.console import Console
 
-import noisemodel
 from noisemodel import InputError, NoiseGenerator, PhysicalNoise, stream
 from noisemodel.calibration.sanity import check_noise, check_size
 from noisemodel.checkpoint import checkpoint_file, read_provenance, write_atomically
