@@ -163,7 +163,7 @@ def report(runs: dict[Run, dict[str, float]], folder: Path, words: str) -> None:
     axis.set(xscale="log", xlabel="training steps", ylabel="PSNR, clean less noisy targets [dB]")
     axis.set_xticks(budgets, [str(b) for b in budgets])
     if axis.get_legend_handles_labels()[0]:
-        axis.legend()
+        figure.legend(loc="outside right upper")
     write_atomically(folder / "noise2noise.png", lambda file: figure.savefig(file, format="png"))
 
 
