@@ -6,6 +6,7 @@ import pickle
 import struct
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,11 +18,12 @@ from safetensors.torch import save_file
 import noisemodel
 from denoisers import DenoiserSettings
 from noisemodel import InputError, NoiseGenerator, PhysicalNoise
-from noisemodel.claims import check_claim, check_finite, listed, mapped_npy, npz_headers, shortened
+from noisemodel.claims import check_claim, check_finite, check_hdf5_claim, listed, mapped_npy, npz_headers, shortened
 from noisemodel.legacy import read_pattern
 from noisemodel.mat_tags import load_mat, mat_variables
 from noisemodel.plain_pickle import load_plain_pickle
 from noisemodel.png import check_size, read_png, write_png
+from noisemodel.sources import open_source
 from noisemodel.tensor_file import read_tensor_file
 from nrgan.folders import read_folder
 from nrgan.models import NoiseSettings, build_noise
@@ -136,6 +138,32 @@ def test_a_header_that_claims_gigabytes_is_not_read(tmp_path):
     with path.open("wb") as file:  # a long one is nothing wrong
         np.lib.format.write_array(file, np.arange(6.0), version=(2, 0))
     assert np.array_equal(mapped_npy(path), np.arange(6.0))
+
+
+def test_chunks_that_do_not_fit_their_data_are_refused(tmp_path):
+    """Of another rank than the data, they made libhdf5 take gigabytes; larger than what is stored they claim them."""
+
+    def data(shape: tuple[int, ...], chunks: tuple[int, ...] | None) -> SimpleNamespace:
+        stored = SimpleNamespace(get_storage_size=lambda: 1280)
+        return SimpleNamespace(shape=shape, chunks=chunks, dtype=np.dtype(np.float32), id=stored, name="/pattern")
+
+    for chunks in (None, (16, 20), (8, 5)):
+        check_hdf5_claim(data((16, 20), chunks), tmp_path / "a.h5")
+    with pytest.raises(InputError, match=r"a\.h5: /pattern of shape \(16,\) in chunks of \(16, 20\)"):
+        check_hdf5_claim(data((16,), (16, 20)), tmp_path / "a.h5")
+    with pytest.raises(InputError, match=r"a\.h5 claims 4e\+03 GB"):
+        check_hdf5_claim(data((16, 20), (10**6, 10**6)), tmp_path / "a.h5")
+
+
+def test_laws_of_others_that_are_impossible_are_named(tmp_path):
+    law = {"slope": 0.8, "bias": 0.1, "sigma": 0.02}
+    scales = {name: dict(law) for name in ("g_scale", "G_scale", "R_scale")}
+    for shape, row, said in ((-3.0, 0.1, "lambda must exceed"), (0.1, -1e4, "row1.std must be a positive")):
+        scales["R_scale"]["bias"] = row
+        held = {"Kmin": 0.5, "Kmax": 20.0, "Profile-1": scales, "G_shape": np.array([shape])}
+        np.save(tmp_path / "eld.npy", np.array(held, dtype=object), allow_pickle=True)
+        with pytest.raises(InputError, match=rf"eld\.npy at K = 1.5: .*{said}"):
+            open_source(f"eld:{tmp_path / 'eld.npy'},1.5")
 
 
 def test_a_chunk_that_claims_gigabytes_is_not_read(tmp_path):
