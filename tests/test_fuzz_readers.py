@@ -174,7 +174,7 @@ def test_a_chunk_that_claims_gigabytes_is_not_read(tmp_path):
     path.write_bytes(data + bytes(50))  # behind the end anything may be
     check_size(path, 1800)
     place = data.index(b"IDAT") - 4
-    for wrong in (data[:place] + b"\xff" + data[place + 1 :], data[:-9], data[: place + 6], data[:-12]):
+    for wrong in (data[:place] + b"\xff" + data[place + 1 :], data[:-9], data[:-2], data[: place + 6], data[:-12]):
         path.write_bytes(wrong)
         with pytest.raises(InputError, match="truncated or damaged"):
             check_size(path, 1800)
